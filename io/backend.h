@@ -1,0 +1,60 @@
+#pragma once
+// Backend: the kernel interface of one event loop. io_uring is the first; epoll and the simulated one
+// implement the same operations and must be indistinguishable to callers. All calls but wake() are
+// made on the loop thread. Completions are collected by wait() and run by the loop afterwards.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "io/clock.h"
+#include "io/error.h"
+#include "io/op.h"
+
+namespace weir::io {
+
+struct CompletedOp {
+  Op* op;
+  Completion completion;
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  // Takes the op in flight. Never fails: what cannot be submitted completes with -errno.
+  void submit(Op& op) {
+    WEIR_CHECK(!op.in_flight_ && op.on_complete != nullptr);
+    op.in_flight_ = true;
+    do_submit(op);
+  }
+  // Asks for an early end; the op still completes (with -ECANCELED, or with what it got done).
+  virtual void cancel(Op& op) = 0;
+  // The same for every op on `fd`: first step of the close protocol.
+  virtual void cancel_fd(int fd) = 0;
+  // Binds the backend to the calling thread (the loop thread), once, before the first wait().
+  virtual Result<void> start() = 0;
+  // Submits what is pending, waits until a completion, wake() or `until` (nullopt: no limit; a past
+  // instant: do not wait) and appends completions to `out`.
+  virtual void wait(std::optional<Instant> until, std::vector<CompletedOp>& out) = 0;
+  // Ends a current or the next wait(). Any thread; cheap when called repeatedly.
+  virtual void wake() = 0;
+  // Returns a lent receive buffer; a starved recv is re-armed by this, in order of arrival.
+  virtual void give_back(std::uint16_t buffer_id) = 0;
+  // "io_uring" or "epoll"; for logs and the weir_io_backend metric.
+  virtual const char* name() const = 0;
+  // One line: which kernel features were found and which fell back.
+  virtual std::string describe() const = 0;
+
+  // For the loop, when it runs a completion: ends the op's flight unless `more`.
+  static void landed(Op& op, const Completion& completion) {
+    WEIR_CHECK(op.in_flight_);
+    if (!completion.more) op.in_flight_ = false;
+  }
+
+ protected:
+  virtual void do_submit(Op& op) = 0;
+};
+
+}  // namespace weir::io

@@ -1,0 +1,108 @@
+#pragma once
+// EventLoop: one per thread. A turn: collect completions in one batch -> run their handlers -> due
+// timers -> mailbox -> ready coroutines -> the write scheduler -> one heavy item -> wait again.
+// Everything but post(), stop() and load() belongs to the loop's own thread. It owns the backend, the
+// timer wheel and the write scheduler. The mailbox is bounded (kMailboxMax) by its posters' budgets:
+// accepted sockets, blocking-pool results, control messages.
+
+#include <atomic>
+#include <coroutine>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "io/backend.h"
+#include "io/clock.h"
+#include "io/intrusive_list.h"
+#include "io/timer_wheel.h"
+#include "io/write_scheduler.h"
+
+namespace weir::io {
+
+// A coroutine to be resumed in this turn.
+struct ReadyNode : ListNode<ReadyNode> {
+  std::coroutine_handle<> handle;
+};
+
+// Work too long for the normal queue (a TLS handshake step): one item a turn, after all else.
+struct HeavyWork : ListNode<HeavyWork> {
+  void (*run)(HeavyWork& self) = nullptr;
+};
+
+// Runs once at the end of the current turn, before the loop waits (flushes of coalesced output).
+struct TurnEndWork : ListNode<TurnEndWork> {
+  void (*run)(TurnEndWork& self) = nullptr;
+};
+
+struct EventLoopStats {
+  std::uint64_t turns = 0;
+  std::uint64_t completions = 0;
+  std::uint64_t busy_ns = 0;      // time outside wait()
+  std::uint64_t turn_ns_max = 0;  // longest turn since the last read
+};
+
+class EventLoop {
+ public:
+  EventLoop(int index, std::unique_ptr<Backend> backend, const Clock& clock);
+  ~EventLoop();
+  EventLoop(const EventLoop&) = delete;
+  EventLoop& operator=(const EventLoop&) = delete;
+
+  // Runs turns on the calling thread until stop() and until nothing posted before it is left.
+  Result<void> run();
+  // One turn, waiting at most until `until`: for tests and simulation.
+  void turn(std::optional<Instant> until);
+  void stop();
+
+  // The loop running on this thread.
+  static EventLoop& current();
+  static EventLoop* current_or_null();
+
+  int index() const { return index_; }
+  // Time of the current turn: cheap, at most one turn old.
+  Instant now() const { return now_; }
+  const Clock& clock() const { return clock_; }
+  Backend& backend() { return *backend_; }
+  TimerWheel& timers() { return timers_; }
+  WriteScheduler& writes() { return writes_; }
+
+  void schedule(ReadyNode& node) { ready_.push_back(node); }
+  void heavy(HeavyWork& work) { heavy_.push_back(work); }
+  void at_turn_end(TurnEndWork& work) {
+    if (!work.linked()) turn_end_.push_back(work);
+  }
+  // Any thread: runs `work` on the loop thread. The only cross-thread door of a loop.
+  void post(std::move_only_function<void()> work);
+
+  // Open connections on this loop, for the accept hand-off; written here, read by any thread.
+  std::atomic<std::int64_t>& load() { return load_; }
+  // Read by any thread; each field is individually consistent.
+  EventLoopStats stats() const;
+
+ private:
+  void run_mailbox();
+  void run_ready();
+  void run_turn_end();
+
+  const int index_;
+  const Clock& clock_;
+  std::unique_ptr<Backend> backend_;
+  Instant now_;
+  TimerWheel timers_;
+  WriteScheduler writes_;
+  IntrusiveList<ReadyNode> ready_;
+  IntrusiveList<HeavyWork> heavy_;
+  IntrusiveList<TurnEndWork> turn_end_;
+  std::vector<CompletedOp> batch_;
+
+  std::mutex mailbox_mutex_;
+  std::vector<std::move_only_function<void()>> mailbox_;
+  std::atomic<bool> stopping_{false};
+  std::atomic<std::int64_t> load_{0};
+  std::atomic<std::uint64_t> turns_{0}, completions_{0}, busy_ns_{0};
+  mutable std::atomic<std::uint64_t> turn_ns_max_{0};
+};
+
+}  // namespace weir::io

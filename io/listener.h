@@ -1,0 +1,44 @@
+#pragma once
+// Listener: accepts on one listening descriptor of this loop (multishot) and hands each connection to
+// the least loaded loop before a byte is read, when this loop is ahead of it by more than
+// max(8, 1/8). The descriptor is borrowed: it belongs to the supervisor and is never closed here.
+// EMFILE/ENFILE: accepting pauses for kAcceptRetry and is counted. Loop thread only.
+
+#include <functional>
+#include <vector>
+
+#include "io/event_loop.h"
+
+namespace weir::io {
+
+inline constexpr Duration kAcceptRetry = 100ms;  // descriptors come free at request pace
+
+class Listener {
+ public:
+  // `on_connection` runs on the loop that will own `fd` (which may be another than this one).
+  using OnConnection = std::function<void(EventLoop& owner, int fd)>;
+
+  Listener(EventLoop& loop, int listen_fd, const std::vector<EventLoop*>& loops,
+           OnConnection on_connection);
+  ~Listener();
+
+  void start();
+  // Cancels the accept and reaps to its last completion, serving what arrives meanwhile; then
+  // `on_stopped`. The queue of the listening socket is left to whoever accepts next.
+  void stop(std::function<void()> on_stopped);
+
+ private:
+  void accepted(const Completion& completion);
+  EventLoop& choose_loop() const;
+
+  EventLoop& loop_;
+  int fd_;
+  const std::vector<EventLoop*>& loops_;
+  OnConnection on_connection_;
+  std::function<void()> on_stopped_;
+  struct AcceptOp;
+  std::unique_ptr<AcceptOp> op_;
+  bool stopping_ = false;
+};
+
+}  // namespace weir::io
