@@ -1,0 +1,3 @@
+// The weir binary: one program, several commands.
+
+int main() { return 0; }
