@@ -1,0 +1,85 @@
+#include "io/digest.h"
+
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <openssl/rand.h>
+
+#include "io/check.h"
+
+namespace weir::io {
+namespace {
+
+// Fetched once: an implicit fetch in every EVP_Digest call costs more than a short message.
+const EVP_MD* fetched_sha1() {
+  static const EVP_MD* const method = EVP_MD_fetch(nullptr, "SHA1", nullptr);
+  return method;
+}
+const EVP_MD* fetched_sha256() {
+  static const EVP_MD* const method = EVP_MD_fetch(nullptr, "SHA256", nullptr);
+  return method;
+}
+
+template <typename Digest>
+Digest digest(const EVP_MD* method, std::string_view message) {
+  Digest out;
+  unsigned int bytes = 0;
+  WEIR_CHECK(method != nullptr);
+  WEIR_CHECK(EVP_Digest(message.data(), message.size(), out.data(), &bytes, method, nullptr) == 1);
+  WEIR_CHECK(bytes == out.size());
+  return out;
+}
+
+template <typename Digest>
+Digest hmac(const EVP_MD* method, std::string_view key, std::string_view message) {
+  Digest out;
+  unsigned int bytes = 0;
+  WEIR_CHECK(method != nullptr);
+  // An empty key must still be a pointer: nullptr would mean "the key of the last call".
+  const char* key_data = key.empty() ? "" : key.data();
+  WEIR_CHECK(HMAC(method, key_data, static_cast<int>(key.size()),
+                  reinterpret_cast<const unsigned char*>(message.data()), message.size(),
+                  out.data(), &bytes) != nullptr);
+  WEIR_CHECK(bytes == out.size());
+  return out;
+}
+
+}  // namespace
+
+Sha1Digest sha1(std::string_view message) { return digest<Sha1Digest>(fetched_sha1(), message); }
+
+Sha256Digest sha256(std::string_view message) {
+  return digest<Sha256Digest>(fetched_sha256(), message);
+}
+
+Sha1Digest hmac_sha1(std::string_view key, std::string_view message) {
+  return hmac<Sha1Digest>(fetched_sha1(), key, message);
+}
+
+Sha256Digest hmac_sha256(std::string_view key, std::string_view message) {
+  return hmac<Sha256Digest>(fetched_sha256(), key, message);
+}
+
+void fill_random(std::span<std::uint8_t> bytes) {
+  WEIR_CHECK(RAND_bytes(bytes.data(), static_cast<int>(bytes.size())) == 1);
+}
+
+bool equal_constant_time(std::string_view left, std::string_view right) {
+  return left.size() == right.size() &&
+         (left.empty() || CRYPTO_memcmp(left.data(), right.data(), left.size()) == 0);
+}
+
+void wipe(std::span<std::uint8_t> secret) { OPENSSL_cleanse(secret.data(), secret.size()); }
+
+std::string to_hex(std::span<const std::uint8_t> bytes) {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  std::string text;
+  text.reserve(bytes.size() * 2);
+  for (const std::uint8_t byte : bytes) {
+    text += kDigits[byte >> 4];
+    text += kDigits[byte & 15];
+  }
+  return text;
+}
+
+}  // namespace weir::io
