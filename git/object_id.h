@@ -1,0 +1,50 @@
+#pragma once
+// ObjectId: the name of a Git object in either hash format. A value; hex is lower case.
+
+#include <array>
+#include <cstdint>
+#include <cstring>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace weir::git {
+
+enum class ObjectFormat : std::uint8_t { sha1, sha256 };
+
+constexpr std::size_t hash_bytes(ObjectFormat format) {
+  return format == ObjectFormat::sha1 ? 20 : 32;
+}
+constexpr std::string_view format_name(ObjectFormat format) {
+  return format == ObjectFormat::sha1 ? "sha1" : "sha256";
+}
+
+struct ObjectId {
+  std::array<std::uint8_t, 32> hash{};  // the first `bytes` count, the rest is zero
+  std::uint8_t bytes = 0;               // 20 or 32; 0: no object
+
+  bool is_null() const {
+    for (const std::uint8_t byte : hash) {
+      if (byte != 0) return false;
+    }
+    return true;
+  }
+  friend bool operator==(const ObjectId&, const ObjectId&) = default;
+  friend auto operator<=>(const ObjectId&, const ObjectId&) = default;
+
+  // Exactly 40 or 64 hex digits; nullopt otherwise.
+  static std::optional<ObjectId> from_hex(std::string_view hex);
+  std::string to_hex() const;
+  // Writes 2 * bytes digits.
+  void to_hex(char* out) const;
+};
+
+struct ObjectIdHash {
+  std::size_t operator()(const ObjectId& id) const {
+    std::size_t value;
+    std::memcpy(&value, id.hash.data(), sizeof value);
+    return value;
+  }
+};
+
+}  // namespace weir::git
