@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -76,6 +77,8 @@ class Exchange {
   void fail_body(io::Errc reason);
   std::size_t body_room() const;
   void client_gone();  // stops everything
+  // All of the request body was received, though perhaps not read yet.
+  bool body_ended() const { return body_ended_; }
   // Bytes of the borrowed span still to be taken; take() advances and wakes the writer at the end.
   std::span<const std::uint8_t> output() const { return output_; }
   void take_output(std::size_t bytes);
@@ -106,6 +109,12 @@ class Exchange {
   std::uint64_t response_bytes_ = 0;
   std::optional<io::Errc> body_error_;
   io::Signal body_arrived_;
+
+  // The minimum rate: windows of kBodyGrace spent waiting for the client; the first is the grace.
+  bool rate_kept();
+  bool rate_measured_ = false;
+  io::Duration rate_waited_{};
+  std::uint64_t rate_bytes_mark_ = 0;
 };
 
 // What the server side of a connection does with its requests.
