@@ -1,8 +1,8 @@
 #pragma once
-// Log: JSON lines to one descriptor (stdout by default) by a writer thread. Loop threads append to a
-// bounded buffer (kLogBufferBytesMax) and never block: when it is full the record is dropped and
-// counted (weir_log_dropped_total). Records hold no secret: callers pass names and ids, never tokens,
-// Authorization values, keys or query strings.
+// Log: JSON lines to one descriptor (stdout by default) by a writer thread. Loop threads append to
+// a bounded buffer (kLogBufferBytesMax) and never block: when it is full the record is dropped and
+// counted (weir_log_dropped_total). Records hold no secret: callers pass names and ids, never
+// tokens, Authorization values, keys or query strings.
 
 #include <cstdint>
 #include <string>

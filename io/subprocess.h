@@ -1,10 +1,11 @@
 #pragma once
-// Subprocess and LauncherClient: children of the server, made by the launcher process so that no loop
-// process ever forks. One LauncherClient per loop thread, over a SEQPACKET socket to the launcher.
-// Children: own process group, pidfd, stdio on 1 MiB pipes or given descriptors, closed descriptors,
-// no_new_privs, rlimits, nice. If the launcher dies, spawns in flight end with Errc::unavailable and
-// reconnect() takes the socket of the next one; running children are killed by the kernel
-// (PDEATHSIG) unless they are marked as finishing. Wire format: io/launcher_protocol.h.
+// Subprocess and LauncherClient: children of the server, made by the launcher process so that no
+// loop process ever forks. One LauncherClient per loop thread, over a SEQPACKET socket to the
+// launcher. Children: own process group, pidfd, stdio on 1 MiB pipes or given descriptors, closed
+// descriptors, no_new_privs, rlimits, nice. If the launcher dies, spawns in flight end with
+// Errc::unavailable and reconnect() takes the socket of the next one; running children are killed
+// by the kernel (PDEATHSIG, unless SubprocessSpec::may_finish) and by us (unless they are finishing).
+// Wire format: io/launcher_protocol.h.
 
 #include <sys/types.h>
 
@@ -21,47 +22,50 @@
 
 namespace weir::io {
 
-inline constexpr std::size_t kChildPipeBytes = 1024 * 1024;   // fewer wake-ups for bulk output
-inline constexpr std::size_t kChildStderrBytesMax = 64 * 1024;  // kept: the last bytes of a child's stderr
+inline constexpr std::size_t kChildPipeBytes = 1024 * 1024;  // fewer wake-ups for bulk output
+inline constexpr std::size_t kChildStderrBytesMax = 64 * 1024;  // kept: its last bytes
 
 struct SubprocessSpec {
   std::vector<std::string> argv;  // argv[0]: absolute path of the program
   std::vector<std::string> env;   // "KEY=value"; nothing is inherited
   std::string working_directory;  // absolute; empty: "/"
   int nice = 10;
-  std::uint64_t cpu_s_max = 0;    // RLIMIT_CPU; 0: none
-  std::uint64_t data_bytes_max = 0;   // RLIMIT_DATA (heap, not mapped files); 0: none
-  std::uint64_t file_bytes_max = 0;   // RLIMIT_FSIZE; 0: none
-  std::uint64_t files_max = 1024;     // RLIMIT_NOFILE
-  bool merge_stderr = false;          // stderr into stdout (hook output)
+  std::uint64_t cpu_s_max = 0;       // RLIMIT_CPU; 0: none
+  std::uint64_t data_bytes_max = 0;  // RLIMIT_DATA (heap, not mapped files); 0: none
+  std::uint64_t file_bytes_max = 0;  // RLIMIT_FSIZE; 0: none
+  std::uint64_t files_max = 1024;    // RLIMIT_NOFILE
+  bool merge_stderr = false;         // stderr into stdout (hook output)
+  // The child may be let finish later (a push): then the kernel does not kill it with its launcher.
+  bool may_finish = false;
   // A descriptor (borrowed for the spawn) to become the child's descriptor 3: workers' socket.
   int extra_fd = -1;
 };
 
 struct ExitStatus {
-  int code = 0;         // exit code, or 128 + signal
+  int code = 0;  // exit code, or 128 + signal
   bool signalled = false;
-  std::uint64_t cpu_us = 0;      // user + system, children included
+  std::uint64_t cpu_us = 0;  // user + system, children included
   std::uint64_t rss_bytes_max = 0;
 };
 
 class LauncherClient;
 
-// A running or ended child. Loop thread only. Destroying it kills the process group if it still runs
-// (unless release_to_finish() was called) and closes our pipe ends.
+// A running or ended child. Loop thread only. Destroying it kills the process group if it still
+// runs (unless release_to_finish() was called) and closes our pipe ends.
 class Subprocess {
  public:
   ~Subprocess();
   pid_t pid() const { return pid_; }
   std::uint64_t start_ticks() const { return start_ticks_; }  // /proc/<pid>/stat field 22
-  int stdin_fd() const { return stdin_fd_; }    // -1 once closed
+  int stdin_fd() const { return stdin_fd_; }                  // -1 once closed
   int stdout_fd() const { return stdout_fd_; }
   int stderr_fd() const { return stderr_fd_; }  // -1 when merged
   void close_stdin();
   // Signals the whole process group.
   void kill(int signal);
   bool exited() const { return exited_; }
-  // After a stop or deadline the child still runs; the caller decides.
+  // After a stop or deadline the child still runs; the caller decides. Errc::unavailable: the
+  // launcher died; the process has ended, but how is not known.
   Task<Result<ExitStatus>> wait(StopToken stop, Deadline deadline);
   // From now on the child may finish although we die or let go of it (a push with complete input).
   void release_to_finish();

@@ -1,0 +1,201 @@
+#include "io/log.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+#include "io/check.h"
+#include "io/clock.h"
+#include "io/metrics.h"
+
+namespace weir::io {
+namespace {
+
+constexpr std::size_t kPipeWriteBytes = 4096;  // PIPE_BUF: does not block once poll() said writable
+constexpr std::size_t kFileWriteBytes = 256 * 1024;
+constexpr Duration kStopWait = 2s;  // for a reader that does not read, when the process ends
+constexpr int kPollMs = 100;
+
+class LogWriter {
+ public:
+  void start(int fd) {
+    WEIR_CHECK(!running_.load());
+    fd_ = fd;
+    stopping_ = false;
+    struct stat status = {};
+    const bool is_file = fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
+    write_bytes_max_ = is_file ? kFileWriteBytes : kPipeWriteBytes;
+    dropped_ = Metrics::instance().counter(
+        "weir_log_dropped", "", "Log records dropped because the log could not take them.");
+    running_.store(true);
+    thread_ = std::thread([this] { thread_main(); });
+  }
+
+  void stop() {
+    if (!running_.load()) return;
+    {
+      const std::lock_guard lock(mutex_);
+      stopping_ = true;
+      give_up_at_ = std::chrono::steady_clock::now() + kStopWait;
+    }
+    wake_.notify_one();
+    thread_.join();
+    running_.store(false);
+  }
+
+  void append(std::string_view json) {
+    if (!running_.load(std::memory_order_acquire)) {
+      std::string line(json);
+      line += '\n';
+      // One write: lines of several processes do not mix. Nothing can be done about a failure.
+      if (::write(STDERR_FILENO, line.data(), line.size()) < 0) return;
+      return;
+    }
+    bool was_empty = false;
+    {
+      const std::lock_guard lock(mutex_);
+      if (filling_.size() + json.size() + 1 > kLogBufferBytesMax) {
+        dropped_.add();
+        return;
+      }
+      was_empty = filling_.empty();
+      filling_ += json;
+      filling_ += '\n';
+    }
+    if (was_empty) wake_.notify_one();
+  }
+
+ private:
+  void thread_main() {
+    std::string writing;
+    for (;;) {
+      {
+        std::unique_lock lock(mutex_);
+        wake_.wait(lock, [this] { return stopping_ || !filling_.empty(); });
+        if (filling_.empty()) return;
+        writing.clear();
+        writing.swap(filling_);
+      }
+      write_out(writing);
+    }
+  }
+
+  void write_out(std::string_view bytes) {
+    while (!bytes.empty()) {
+      pollfd ready = {.fd = fd_, .events = POLLOUT, .revents = 0};
+      if (poll(&ready, 1, kPollMs) <= 0) {
+        const std::lock_guard lock(mutex_);
+        if (stopping_ && std::chrono::steady_clock::now() > give_up_at_) break;
+        continue;
+      }
+      const ssize_t written = ::write(fd_, bytes.data(), std::min(bytes.size(), write_bytes_max_));
+      if (written > 0) bytes.remove_prefix(static_cast<std::size_t>(written));
+      if (written < 0 && errno != EINTR && errno != EAGAIN) break;  // reader gone, disk full
+    }
+    dropped_.add(static_cast<std::uint64_t>(std::ranges::count(bytes, '\n')));
+  }
+
+  std::atomic<bool> running_{false};
+  int fd_ = -1;
+  std::size_t write_bytes_max_ = kPipeWriteBytes;
+  Counter dropped_;
+  std::thread thread_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::string filling_;
+  bool stopping_ = false;
+  std::chrono::steady_clock::time_point give_up_at_;
+};
+
+LogWriter& writer() {
+  static LogWriter* const log =
+      new LogWriter;  // never destroyed: others may log until the very end
+  return *log;
+}
+
+std::string rfc3339_now() {
+  timespec now = {};
+  clock_gettime(CLOCK_REALTIME, &now);
+  tm utc = {};
+  gmtime_r(&now.tv_sec, &utc);
+  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}Z", utc.tm_year + 1900,
+                     utc.tm_mon + 1, utc.tm_mday, utc.tm_hour, utc.tm_min, utc.tm_sec,
+                     now.tv_nsec / 1000);
+}
+
+// Bytes of the well-formed UTF-8 sequence at the start of `text`; 0 if there is none (RFC 3629).
+std::size_t utf8_sequence_bytes(std::string_view text) {
+  const auto byte = [&](std::size_t i) {
+    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U;
+  };
+  const unsigned first = byte(0);
+  const auto continues = [&](std::size_t i) { return (byte(i) & 0xc0U) == 0x80U; };
+  if (first < 0x80) return 1;
+  if (first >= 0xc2 && first <= 0xdf) return continues(1) ? 2 : 0;
+  if (first >= 0xe0 && first <= 0xef) {
+    if (first == 0xe0 && byte(1) < 0xa0) return 0;  // overlong
+    if (first == 0xed && byte(1) > 0x9f) return 0;  // surrogates
+    return continues(1) && continues(2) ? 3 : 0;
+  }
+  if (first >= 0xf0 && first <= 0xf4) {
+    if (first == 0xf0 && byte(1) < 0x90) return 0;
+    if (first == 0xf4 && byte(1) > 0x8f) return 0;  // above U+10FFFF
+    return continues(1) && continues(2) && continues(3) ? 4 : 0;
+  }
+  return 0;
+}
+
+}  // namespace
+
+void log_start(int fd) {
+  writer().start(fd);
+}
+void log_stop() {
+  writer().stop();
+}
+void log_record(std::string_view json) {
+  writer().append(json);
+}
+
+void log_event(LogLevel level, std::string_view message) {
+  constexpr const char* kNames[] = {"info", "warn", "error"};
+  std::string json = fmt::format(R"({{"time":"{}","level":"{}","pid":{},"message":")",
+                                 rfc3339_now(), kNames[static_cast<std::size_t>(level)], getpid());
+  append_json_escaped(json, message);
+  json += "\"}";
+  log_record(json);
+}
+
+void append_json_escaped(std::string& out, std::string_view text) {
+  while (!text.empty()) {
+    const char c = text.front();
+    std::size_t taken = 1;
+    if (c == '"' || c == '\\') {
+      out += '\\';
+      out += c;
+    } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
+      if (c == '\n') {
+        out += "\\n";
+      } else {
+        fmt::format_to(std::back_inserter(out), "\\u{:04x}", static_cast<unsigned>(c));
+      }
+    } else if (const std::size_t bytes = utf8_sequence_bytes(text); bytes != 0) {
+      out += text.substr(0, bytes);
+      taken = bytes;
+    } else {
+      out += "\\ufffd";
+    }
+    text.remove_prefix(taken);
+  }
+}
+
+}  // namespace weir::io
