@@ -1,6 +1,9 @@
 #pragma once
-// Authorizer: may this principal read from, or push to, this repository? Rules of the configuration:
-// the most specific match decides. Immutable; a reload makes a new one. Pure.
+// Authorizer: may this principal read from, or push to, this repository? Rules of the
+// configuration: the most specific match decides, wholly: exact name, then longest glob, then
+// tenant, then the default.
+// ".git" at the end of a name or of a rule counts for nothing, for it names the same repository.
+// Immutable; a reload makes a new one. Pure.
 
 #include <string>
 #include <string_view>
@@ -23,12 +26,15 @@ enum class Authorization : std::uint8_t {
 class Authorizer {
  public:
   explicit Authorizer(AccessConfig config) : config_(std::move(config)) {}
-  // `exists`: whether the repository was found; missing answers like private.
+  // `repository_name`: "<tenant>/<path>" as asked for. `exists`: whether the repository was found;
+  // missing answers like private.
   Authorization authorize(const Principal& principal, std::string_view tenant,
                           std::string_view repository_name, Access access, bool exists) const;
   const std::string& realm() const { return config_.realm; }
 
  private:
+  AccessRule rule_for(std::string_view tenant, std::string_view repository_name) const;
+
   AccessConfig config_;
 };
 
