@@ -27,6 +27,7 @@ class Backend {
   void submit(Op& op) {
     WEIR_CHECK(!op.in_flight_ && op.on_complete != nullptr);
     op.in_flight_ = true;
+    op.cancel_asked = false;
     do_submit(op);
   }
   // Asks for an early end; the op still completes (with -ECANCELED, or with what it got done).

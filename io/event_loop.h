@@ -21,6 +21,13 @@
 
 namespace weir::io {
 
+// Bounds of one turn: what is left over runs in the next, which then does not wait.
+inline constexpr std::size_t kCompletionsPerTurnMax = 1024;  // ~1 ms of small handlers
+inline constexpr std::size_t kResumesPerTurnMax = 1024;
+// Messages waiting for one loop: a quarter for accepted sockets (kMailboxHandOffMax), results of the
+// blocking pool (kBlockingQueueMax), the rest for control messages. Beyond it a poster is broken.
+inline constexpr std::size_t kMailboxMax = 65536;
+
 // A coroutine to be resumed in this turn.
 struct ReadyNode : ListNode<ReadyNode> {
   std::coroutine_handle<> handle;
@@ -50,15 +57,19 @@ class EventLoop {
   EventLoop(const EventLoop&) = delete;
   EventLoop& operator=(const EventLoop&) = delete;
 
+  // Binds the loop to the calling thread and makes it current() there. run() and turn() do it too.
+  Result<void> start();
   // Runs turns on the calling thread until stop() and until nothing posted before it is left.
   Result<void> run();
   // One turn, waiting at most until `until`: for tests and simulation.
   void turn(std::optional<Instant> until);
   void stop();
 
-  // The loop running on this thread.
+  // The loop bound to this thread.
   static EventLoop& current();
   static EventLoop* current_or_null();
+  // The calling thread is inside a turn: what it submits leaves before that loop sleeps.
+  static bool in_turn();
 
   int index() const { return index_; }
   // Time of the current turn: cheap, at most one turn old.
@@ -76,14 +87,19 @@ class EventLoop {
   // Any thread: runs `work` on the loop thread. The only cross-thread door of a loop.
   void post(std::move_only_function<void()> work);
 
+  // Any thread.
+  std::size_t mailbox_waiting() const { return mailbox_waiting_.load(std::memory_order_relaxed); }
+
   // Open connections on this loop, for the accept hand-off; written here, read by any thread.
   std::atomic<std::int64_t>& load() { return load_; }
   // Read by any thread; each field is individually consistent.
   EventLoopStats stats() const;
 
  private:
+  bool work_waiting() const;
   void run_mailbox();
   void run_ready();
+  void run_heavy();
   void run_turn_end();
 
   const int index_;
@@ -99,6 +115,9 @@ class EventLoop {
 
   std::mutex mailbox_mutex_;
   std::vector<std::move_only_function<void()>> mailbox_;
+  std::vector<std::move_only_function<void()>> mailbox_running_;
+  std::atomic<std::size_t> mailbox_waiting_{0};
+  bool started_ = false;
   std::atomic<bool> stopping_{false};
   std::atomic<std::int64_t> load_{0};
   std::atomic<std::uint64_t> turns_{0}, completions_{0}, busy_ns_{0};

@@ -17,7 +17,7 @@ enum class OpKind : std::uint8_t {
   accept,  // multishot: one completion per connection, result = descriptor (non-blocking, cloexec)
   connect,
   recv,    // into a lent buffer of the backend's pool; waits (not fails) while the pool is empty
-  send,    // all of `buffer` unless an error or a cancel cuts it short
+  send,    // all of `buffer` unless an error or a cancel cuts it short: send the rest to learn why
   read,    // at file `offset`, or kNoOffset for pipes
   write,
   poll,    // one-shot; result = returned poll mask
@@ -32,7 +32,7 @@ struct Completion {
   bool more = false;        // multishot: further completions of this Op follow
   // recv only: the lent bytes. The receiver returns them with Backend::give_back(buffer_id), at once
   // or later; kNoBuffer when nothing was lent (end of stream, error).
-  std::span<std::uint8_t> data;
+  std::span<std::uint8_t> data = {};
   std::uint16_t buffer_id = kNoBuffer;
 };
 
@@ -46,6 +46,10 @@ struct Op : ListNode<Op> {
   socklen_t address_bytes = 0;
   // Runs on the loop thread from the collected batch, never inside submit().
   void (*on_complete)(Op& self, const Completion& completion) = nullptr;
+
+  // The backend's own notes; nobody else reads them.
+  bool cancel_asked = false;  // during this flight
+  bool data_waiting = false;  // recv: the last one left bytes in the socket
 
   ~Op() { WEIR_CHECK(!in_flight_); }
   bool in_flight() const { return in_flight_; }

@@ -35,12 +35,13 @@ class Socket {
   Socket(const Socket&) = delete;
   Socket& operator=(const Socket&) = delete;
 
-  // Arms one recv (no effect while one is armed or the stream has ended).
+  // Arms one recv (no effect while one is armed, when the stream has ended or is closing).
   void recv();
-  bool receiving() const { return recv_op_.op.in_flight(); }
-  // `bytes` stay untouched by the caller until on_sent or on_error. One at a time.
+  bool receiving() const { return recv_op_.in_flight(); }
+  // `bytes` (not empty) stay untouched by the caller until on_sent, on_error or on_closed. One at a
+  // time. No effect when closing.
   void send(std::span<const std::uint8_t> bytes);
-  bool sending() const { return send_op_.op.in_flight(); }
+  bool sending() const { return send_op_.in_flight(); }
   // Half-close: the peer sees the end of our bytes.
   void shutdown_write();
   // Starts the close protocol; idempotent. on_closed() follows from a later turn.
@@ -50,9 +51,8 @@ class Socket {
 
  private:
   enum class State : std::uint8_t { open, joining, closing, closed };
-  struct OwnedOp {
-    Op op;
-    Socket* socket;
+  struct OwnedOp : Op {
+    Socket* socket = nullptr;
   };
   void recv_completed(const Completion& completion);
   void send_completed(const Completion& completion);
@@ -64,6 +64,7 @@ class Socket {
   SocketHandler& handler_;
   State state_ = State::open;
   bool recv_ended_ = false;
+  std::size_t sent_bytes_ = 0;  // of the send in flight, by its earlier short completions
   OwnedOp recv_op_;
   OwnedOp send_op_;
   OwnedOp close_op_;

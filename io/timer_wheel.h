@@ -32,7 +32,7 @@ class TimerWheel {
   void cancel(Timer& timer) { timer.unlink(); }
   // Runs every timer due at `now`.
   void advance(Instant now);
-  // How long the loop may sleep; nullopt when nothing is armed.
+  // Until when the loop may sleep; nullopt when nothing is armed. May be earlier than the first timer.
   std::optional<Instant> next_expiry() const;
 
  private:
@@ -40,12 +40,19 @@ class TimerWheel {
   static constexpr int kSlotBits = 6;
   static constexpr int kSlots = 1 << kSlotBits;
 
-  void place(Timer& timer);
-  void cascade(int level);
+  static_assert(kSlots == 64);              // one word of occupied_ a level
+
+  std::uint64_t tick_of(Instant at) const;  // the first tick at or after `at`
+  void place(Timer& timer, std::uint64_t tick);
+  void cascade();
+  // The next tick at which anything has to be run or cascaded.
+  std::optional<std::uint64_t> next_event() const;
 
   Instant origin_;
   std::uint64_t tick_ = 0;  // last tick that was run
   std::array<std::array<IntrusiveList<Timer>, kSlots>, kLevels> slots_;
+  // Bit set: the slot may hold timers (cancel() does not know the slot, so bits are cleared lazily).
+  mutable std::array<std::uint64_t, kLevels> occupied_{};
 };
 
 }  // namespace weir::io

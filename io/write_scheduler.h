@@ -21,7 +21,10 @@ struct WriteFlow {
 
 inline constexpr std::size_t kWriteQuantumBytes = 256 * 1024;  // a round's share at weight 1
 inline constexpr std::size_t kWriteTurnBytesMax = 1024 * 1024; // ~0.4 ms of AES-GCM: one turn's bulk
+inline constexpr std::size_t kWriteCallBytesMin = 512;  // what a call costs at least: bounds calls a turn
+inline constexpr std::uint32_t kWriteWeightMax = 1000;
 static_assert(kWriteTurnBytesMax >= kWriteQuantumBytes);
+static_assert(kWriteTurnBytesMax / kWriteCallBytesMin <= 2048, "calls of one turn");
 
 class WriteSource : public ListNode<WriteSource> {
  public:
@@ -44,6 +47,7 @@ class WriteScheduler {
   void ready(WriteSource& source, WriteFlow flow);
   // Serves until nothing is queued or the turn's bound is reached; true if something is left.
   bool run();
+  bool waiting() const { return !active_.empty(); }
   std::size_t flows_waiting() const;
 
  private:
@@ -51,8 +55,11 @@ class WriteScheduler {
     std::uint64_t id = 0;
     std::uint32_t weight = 1;
     std::int64_t deficit_bytes = 0;
+    bool served = false;  // has its share of the current round (the turn may end within it)
     IntrusiveList<WriteSource> sources;
   };
+  std::size_t serve(WriteSource& source, Flow& flow, std::size_t turn_bytes_left);
+
   std::unordered_map<std::uint64_t, Flow> flows_;
   IntrusiveList<Flow> active_;
 };
