@@ -72,7 +72,8 @@ class Subprocess {
 
  private:
   friend class LauncherClient;
-  Subprocess(LauncherClient& client, std::uint64_t id) : client_(client), id_(id) {}
+  Subprocess(LauncherClient& client, std::uint64_t id);
+  void launcher_lost();
   LauncherClient& client_;
   std::uint64_t id_;
   pid_t pid_ = -1;
@@ -84,6 +85,7 @@ class Subprocess {
   bool lost_ = false;  // the launcher died: the exit status will never come
   ExitStatus status_;
   Signal exit_signal_;
+  void* connection_ = nullptr;  // to the launcher that made it
 };
 
 class LauncherClient {

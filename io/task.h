@@ -90,13 +90,13 @@ class [[nodiscard]] Task {
         }
       }
     };
-    WEIR_CHECK(handle_ != nullptr);
+    WEIR_CHECK(handle_.address() != nullptr);
     return Awaiter{handle_};
   }
 
  private:
   void destroy() {
-    if (handle_ != nullptr) handle_.destroy();
+    if (handle_.address() != nullptr) handle_.destroy();
   }
   Handle handle_ = nullptr;
 };

@@ -1,0 +1,145 @@
+#include "io/launcher_child.h"
+
+#include <linux/close_range.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <string>
+#include <vector>
+
+#include "io/check.h"
+
+namespace weir::io {
+namespace {
+
+constexpr std::size_t kStackBytes = 128 * 1024;  // the child's until its execve
+constexpr int kExtraTarget = 3;
+
+struct Limit {
+  __rlimit_resource resource;
+  std::uint64_t value;
+};
+
+struct ChildStart {
+  const char* program;
+  char* const* argv;
+  char* const* env;
+  const char* working_directory;
+  int sources[4];  // for descriptors 0..3; -1: none
+  bool die_with_launcher;
+  int nice;
+  Limit limits[5];
+  // Written by the child.
+  int error = 0;
+  const char* step = "";
+};
+
+// Runs on a stack that the sanitizer does not know.
+[[noreturn, clang::no_sanitize("address")]] void give_up(ChildStart& start, const char* step) {
+  start.error = errno;
+  start.step = step;
+  _exit(127);
+}
+
+[[clang::no_sanitize("address")]] int child_main(void* argument) {
+  ChildStart& start = *static_cast<ChildStart*>(argument);
+  // Signal dispositions and descriptors are the child's own copies.
+  for (int signal = 1; signal < 65; ++signal) {
+    struct sigaction action = {};
+    action.sa_handler = SIG_DFL;
+    sigaction(signal, &action, nullptr);  // fails for KILL and STOP, which have no disposition
+  }
+  if (setpgid(0, 0) != 0) give_up(start, "setpgid");
+  if (start.die_with_launcher && prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) give_up(start, "prctl");
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) give_up(start, "no_new_privs");
+  int first_closed = 0;
+  for (int target = 0; target <= kExtraTarget; ++target) {
+    const int source = start.sources[target];
+    if (source < 0) continue;
+    if (dup2(source, target) < 0) give_up(start, "dup2");
+    first_closed = target + 1;
+  }
+  if (close_range(static_cast<unsigned>(first_closed), ~0U, 0) != 0) give_up(start, "close_range");
+  for (const Limit& limit : start.limits) {
+    const rlimit value = {.rlim_cur = limit.value, .rlim_max = limit.value};
+    if (setrlimit(limit.resource, &value) != 0) give_up(start, "setrlimit");
+  }
+  if (setpriority(PRIO_PROCESS, 0, start.nice) != 0) give_up(start, "setpriority");
+  if (chdir(start.working_directory) != 0) give_up(start, "chdir");
+  sigset_t none;
+  sigemptyset(&none);
+  if (sigprocmask(SIG_SETMASK, &none, nullptr) != 0) give_up(start, "sigprocmask");
+  execve(start.program, start.argv, start.env);
+  give_up(start, "execve");
+}
+
+std::vector<char*> c_strings(const std::vector<std::string>& strings) {
+  std::vector<char*> pointers;
+  for (const std::string& s : strings) pointers.push_back(const_cast<char*>(s.c_str()));
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
+// No limit asked: what the launcher itself may have. Never above it: that would need privileges.
+Limit limited(__rlimit_resource resource, std::uint64_t wanted) {
+  rlimit own = {};
+  WEIR_CHECK(getrlimit(resource, &own) == 0);
+  return {resource, wanted == 0 ? own.rlim_max : std::min<std::uint64_t>(wanted, own.rlim_max)};
+}
+
+char* stack_top() {
+  static char* const stack = [] {
+    void* base = mmap(nullptr, kStackBytes, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    WEIR_CHECK(base != MAP_FAILED);
+    return static_cast<char*>(base);
+  }();
+  return stack + kStackBytes;
+}
+
+}  // namespace
+
+std::expected<StartedChild, ChildStartError> start_child(const SubprocessSpec& spec,
+                                                         std::span<const int> descriptors) {
+  const std::vector<char*> argv = c_strings(spec.argv);
+  const std::vector<char*> env = c_strings(spec.env);
+  const bool has_extra = spec.extra_fd >= 0;
+  WEIR_CHECK(descriptors.size() == 2U + (spec.merge_stderr ? 0U : 1U) + (has_extra ? 1U : 0U));
+  for (const int fd : descriptors) WEIR_CHECK(fd > kExtraTarget);
+  ChildStart start = {
+      .program = spec.argv[0].c_str(),
+      .argv = argv.data(),
+      .env = env.data(),
+      .working_directory = spec.working_directory.empty() ? "/" : spec.working_directory.c_str(),
+      .sources = {descriptors[0], descriptors[1], descriptors[spec.merge_stderr ? 1 : 2],
+                  has_extra ? descriptors.back() : -1},
+      .die_with_launcher = !spec.may_finish,
+      .nice = spec.nice,
+      .limits = {limited(RLIMIT_CPU, spec.cpu_s_max),
+                 limited(RLIMIT_DATA, spec.data_bytes_max),
+                 limited(RLIMIT_FSIZE, spec.file_bytes_max),
+                 limited(RLIMIT_NOFILE, spec.files_max),
+                 {RLIMIT_CORE, 0}},  // a core may hold secrets
+  };
+  StartedChild child;
+  int pidfd = -1;
+  child.pid = clone(child_main, stack_top(), CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, &start,
+                    &pidfd);
+  if (child.pid < 0) return std::unexpected(ChildStartError{errno, "clone"});
+  child.pidfd.reset(pidfd);
+  if (start.error != 0) {
+    while (waitpid(child.pid, nullptr, 0) < 0 && errno == EINTR) {
+    }
+    return std::unexpected(ChildStartError{start.error, start.step});
+  }
+  return child;
+}
+
+}  // namespace weir::io
