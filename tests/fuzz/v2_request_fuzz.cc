@@ -7,7 +7,6 @@
 
 // Any bytes as a v2 request; the arguments of a sound one also as those of fetch and object-info.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  using namespace std::string_view_literals;
   namespace git = weir::git;
   const std::string_view body(reinterpret_cast<const char*>(data), size);
   for (const git::ObjectFormat format : {git::ObjectFormat::sha1, git::ObjectFormat::sha256}) {
