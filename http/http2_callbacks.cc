@@ -36,7 +36,7 @@ struct Http2Callbacks {
     Http2Session& session = self(user_data);
     if (frame->headers.cat != NGHTTP2_HCAT_REQUEST) {
       session.trailer_bytes_ += name_bytes + value_bytes + kFieldOverheadBytes;
-      if (session.trailer_bytes_ > kTrailerBytesMax) session.charge(Http2Offence::header_overrun);
+      if (session.trailer_bytes_ > kHttp2TrailerBytesMax) session.charge(Http2Offence::header_overrun);
       return 0;
     }
     Http2Stream* stream = stream_of(library, frame->hd.stream_id);

@@ -12,7 +12,7 @@ namespace weir::http {
 class Http2Session;
 
 // Request trailers are read and dropped; beyond this they count as abuse.
-inline constexpr std::size_t kTrailerBytesMax = 4 * 1024;
+inline constexpr std::size_t kHttp2TrailerBytesMax = 4 * 1024;
 
 // nullptr when memory is out.
 nghttp2_session* new_http2_server_session(Http2Session& session);

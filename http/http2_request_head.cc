@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "http/http1_chars.h"
+
 namespace weir::http {
 namespace {
 
@@ -18,24 +20,6 @@ Method method_of(std::string_view text) {
   if (text == "PATCH") return Method::patch;
   if (text == "OPTIONS") return Method::options;
   return Method::other;
-}
-
-bool is_token(std::string_view text) {
-  return !text.empty() && std::ranges::all_of(text, [](char c) {
-    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
-           std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos;
-  });
-}
-
-// Visible ASCII without the characters that end or split a target.
-bool is_target(std::string_view text) {
-  return std::ranges::all_of(text, [](char c) { return c > ' ' && c < 0x7f && c != '#'; });
-}
-
-bool is_authority(std::string_view text) {
-  return !text.empty() && std::ranges::all_of(text, [](char c) {
-    return c > ' ' && c < 0x7f && std::string_view("@/\\?#,").find(c) == std::string_view::npos;
-  });
 }
 
 }  // namespace
@@ -125,13 +109,16 @@ std::optional<HeadRefusal> Http2RequestHeadBuilder::finish(RequestHead& head, bo
       head.expect_continue = body_follows && equals_ignoring_case(value, "100-continue");
     }
   }
-  if (!is_token(head.method_text)) return HeadRefusal{400, "method is not a token"};
+  if (head.method_text.empty() || !all_chars(head.method_text, kTokenChar))
+    return HeadRefusal{400, "method is not a token"};
   if (head.method_text == "CONNECT") return HeadRefusal{501, "CONNECT is not served"};
   if (head.scheme != "https" && head.scheme != "http") return HeadRefusal{400, "unknown scheme"};
-  if (!is_authority(head.authority)) return HeadRefusal{400, "authority is missing or malformed"};
+  if (head.authority.empty() || !all_chars(head.authority, kHostChar))
+    return HeadRefusal{400, "authority is missing or malformed"};
   const bool asterisk = head.target == "*" && head.method == Method::options;
   if (!asterisk && !head.target.starts_with('/')) return HeadRefusal{400, "target is not a path"};
-  if (!is_target(head.target)) return HeadRefusal{400, "target holds forbidden characters"};
+  if (!all_chars(head.target, kTargetChar))
+    return HeadRefusal{400, "target holds forbidden characters"};
   const std::size_t question = head.target.find('?');
   head.path = head.target.substr(0, question);
   if (question != std::string_view::npos) head.query = head.target.substr(question + 1);
