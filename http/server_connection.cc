@@ -1,0 +1,71 @@
+#include "http/server_connection.h"
+
+#include "http/http1_session.h"
+#include "http/http2_session.h"
+#include "http/session.h"
+
+namespace weir::http {
+namespace {
+
+std::unique_ptr<Session> make_session(ServerConnection& connection, const io::StreamInfo& info) {
+  if (info.alpn == "h2") return make_http2_session(connection);
+  return std::make_unique<Http1Session>(connection);
+}
+
+}  // namespace
+
+ServerConnection::ServerConnection(io::EventLoop& loop, int fd, std::uint64_t id,
+                                   io::StreamOptions options, ExchangeHandler& handler,
+                                   ConnectionRegistry& registry)
+    : id_(id),
+      handler_(handler),
+      registry_(registry),
+      stream_(loop, fd, *this, std::move(options)) {}
+
+ServerConnection::~ServerConnection() = default;
+
+void ServerConnection::drain() {
+  draining_ = true;
+  if (session_ != nullptr) session_->drain();
+}
+
+void ServerConnection::abort() {
+  stream_.abort();
+}
+
+void ServerConnection::maybe_destroy() {
+  if (!stream_closed_ || (session_ != nullptr && session_->exchanges() > 0)) return;
+  registry_.on_connection_closed(*this, close_reason_);
+  unlink();
+  delete this;
+}
+
+void ServerConnection::on_open(const io::StreamInfo& info) {
+  session_ = make_session(*this, info);
+  if (draining_) session_->drain();
+}
+
+void ServerConnection::on_data(std::span<const std::uint8_t> bytes) {
+  session_->on_data(bytes);
+}
+
+void ServerConnection::on_end_of_data() {
+  if (session_ != nullptr) session_->on_end_of_data();
+}
+
+void ServerConnection::on_write_turn(std::size_t bytes_max) {
+  session_->on_write_turn(bytes_max);
+}
+
+void ServerConnection::on_flushed() {
+  if (session_ != nullptr) session_->on_flushed();
+}
+
+void ServerConnection::on_closed(io::CloseReason reason) {
+  stream_closed_ = true;
+  close_reason_ = reason;
+  if (session_ != nullptr) session_->on_stream_closed();
+  maybe_destroy();
+}
+
+}  // namespace weir::http
