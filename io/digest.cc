@@ -46,7 +46,9 @@ Digest hmac(const EVP_MD* method, std::string_view key, std::string_view message
 
 }  // namespace
 
-Sha1Digest sha1(std::string_view message) { return digest<Sha1Digest>(fetched_sha1(), message); }
+Sha1Digest sha1(std::string_view message) {
+  return digest<Sha1Digest>(fetched_sha1(), message);
+}
 
 Sha256Digest sha256(std::string_view message) {
   return digest<Sha256Digest>(fetched_sha256(), message);
@@ -69,7 +71,9 @@ bool equal_constant_time(std::string_view left, std::string_view right) {
          (left.empty() || CRYPTO_memcmp(left.data(), right.data(), left.size()) == 0);
 }
 
-void wipe(std::span<std::uint8_t> secret) { OPENSSL_cleanse(secret.data(), secret.size()); }
+void wipe(std::span<std::uint8_t> secret) {
+  OPENSSL_cleanse(secret.data(), secret.size());
+}
 
 std::string to_hex(std::span<const std::uint8_t> bytes) {
   static constexpr char kDigits[] = "0123456789abcdef";

@@ -1,8 +1,8 @@
 #pragma once
 // Stream: a byte stream over a Socket, with TLS or without. It owns the TLS engine and the output
 // buffer (drawn from the loop's recycler only while output exists, kStreamOutputBytesMax), runs
-// handshakes as heavy work, coalesces writes to one send a turn, and asks its handler for more output
-// through the loop's WriteScheduler. An idle Stream owns no buffers. Loop thread only.
+// handshakes as heavy work, coalesces writes to one send a turn, and asks its handler for more
+// output through the loop's WriteScheduler. An idle Stream owns no buffers. Loop thread only.
 
 #include <chrono>
 #include <cstdint>

@@ -1,9 +1,9 @@
 #pragma once
-// TlsContext: certificates, ALPN, tickets and cipher policy for many engines. Immutable after create();
-// a reload makes a new context and engines keep the old one alive (shared_ptr). Shared by all loop
-// threads. TLS 1.2+, AES-128-GCM first, X25519 then P-256, no renegotiation, no compression, session
-// cache off, stateless tickets. Several certificates: chosen by SNI, then by the client's signature
-// algorithms (ECDSA before RSA). Errors name the file and OpenSSL's reason.
+// TlsContext: certificates, ALPN, tickets and cipher policy for many engines. Immutable after
+// create(); a reload makes a new context and engines keep the old one alive (shared_ptr). Shared by
+// all loop threads. TLS 1.2+, AES-128-GCM first, X25519 then P-256, no renegotiation, no
+// compression, session cache off, stateless tickets. Several certificates: chosen by SNI, then by
+// the client's signature algorithms (ECDSA before RSA). Errors name the file and OpenSSL's reason.
 
 #include <cstdint>
 #include <memory>
@@ -32,12 +32,12 @@ struct TlsServerConfig {
 };
 
 struct TlsClientConfig {
-  std::string ca_path;               // PEM bundle; empty: system store
+  std::string ca_path;  // PEM bundle; empty: system store
   bool verify = true;
   std::vector<std::string> alpn{"h2", "http/1.1"};
 };
 
-class TlsContext {
+class TlsContext : public std::enable_shared_from_this<TlsContext> {
  public:
   // `problem` receives the full text for the operator when creation fails.
   static Result<std::shared_ptr<TlsContext>> create_server(const TlsServerConfig& config,

@@ -1,7 +1,9 @@
 #pragma once
-// TlsEngine: TLS as a sans-IO byte engine over OpenSSL with a custom BIO: records in, records out, no
-// descriptor, no loop. One connection, one thread. SSL_MODE_RELEASE_BUFFERS: an idle engine holds
-// ~14 kB. Hostile bytes give an error, never a check. OpenSSL headers stay in io/tls_*.cc.
+// TlsEngine: TLS as a sans-IO byte engine over OpenSSL with a custom BIO: records in, records out,
+// no descriptor, no loop. One connection, one thread. SSL_MODE_RELEASE_BUFFERS: an idle engine
+// holds ~14 kB. It keeps its TlsContext alive. Hostile bytes give an error, never a check. Records
+// that do not fit the output given wait inside (bounded by what one call makes: a handshake flight,
+// the answers to one fed span) and go out first at the next call. OpenSSL headers stay in io/tls_*.
 
 #include <cstdint>
 #include <memory>
@@ -18,11 +20,11 @@ class TlsContext;
 enum class TlsRole : std::uint8_t { server, client };
 
 enum class TlsStatus : std::uint8_t {
-  ok,          // progress was made
-  want_input,  // feed more records
+  ok,                // progress was made
+  want_input,        // feed more records
   want_output_room,  // the output span given is full: flush and call again
-  closed,      // close_notify received
-  failed,      // fatal: error_text() says why; pending alerts were written to the output
+  closed,            // close_notify received
+  failed,            // fatal: error_text() says why; pending alerts were written to the output
 };
 
 struct TlsRead {
@@ -54,16 +56,22 @@ class TlsEngine {
   TlsStatus handshake(TlsOutput& output);
   bool handshake_done() const;
   TlsRead read(std::span<std::uint8_t> plaintext, TlsOutput& output);
-  // Encrypts as much of `plaintext` as fits whole records into `output`; returns bytes taken.
+  // Encrypts as much of `plaintext` as fits whole records into `output`; returns bytes taken:
+  // plaintext_room() at most, and 0 after a failure.
   std::size_t write(std::span<const std::uint8_t> plaintext, TlsOutput& output);
+  // The plaintext that write() takes into `output`; 0 where only a cut record would fit.
+  static std::size_t plaintext_room(const TlsOutput& output);
+  // Records wait for room: any call with an output that has some, e.g. an empty write(), moves
+  // them.
+  bool output_waiting() const;
   // Appends close_notify.
   void shutdown(TlsOutput& output);
 
   bool resumed() const;
-  std::string_view version() const;       // static
-  std::string_view alpn() const;          // static: "h2", "http/1.1" or ""
-  std::string_view server_name() const;   // SNI seen by a server
-  std::string_view cipher() const;        // static
+  std::string_view version() const;      // static
+  std::string_view alpn() const;         // static: "h2", "http/1.1" or ""
+  std::string_view server_name() const;  // SNI seen by a server
+  std::string_view cipher() const;       // static
   // The reason of `failed`, for logs. Borrowed until the next call.
   const std::string& error_text() const;
 

@@ -1,9 +1,9 @@
 #pragma once
-// TicketKeys: the rotating keys of stateless session tickets, shared by all contexts and loop threads
-// of a process (internally locked; held for a copy of 80 bytes). Three keys: previous, current, next;
-// rotated every kTicketRotation, so a ticket lives at most two periods. Keys can be exported to and
-// imported from a sealed memory file, so that a restarted process accepts its predecessor's tickets.
-// Key bytes are zeroed on destruction.
+// TicketKeys: the rotating keys of stateless session tickets, shared by all contexts and loop
+// threads of a process (internally locked; held for a copy of 80 bytes). Three keys: previous,
+// current, next; rotated every kTicketRotation, so a ticket lives at most two periods. Keys can be
+// exported to and imported from a sealed memory file, so that a restarted process accepts its
+// predecessor's tickets. Key bytes are zeroed on destruction.
 
 #include <array>
 #include <cstdint>
@@ -27,7 +27,8 @@ class TicketKeys {
  public:
   // Fresh random keys.
   static Result<std::shared_ptr<TicketKeys>> create(std::int64_t unix_now_ns);
-  // Shared through `fd` (memfd, exactly sizeof the stored form): read if it holds keys, else filled.
+  // Shared through `fd` (memfd, exactly sizeof the stored form): read if it holds keys, else
+  // filled.
   static Result<std::shared_ptr<TicketKeys>> open_shared(int fd, std::int64_t unix_now_ns);
   ~TicketKeys();
 
