@@ -1,9 +1,9 @@
 #pragma once
-// Authenticator: from an Authorization header to a Principal. Tokens are "weir_<id>_<secret>_<checksum>"
-// (Basic password, whatever the user name, or Bearer); only their SHA-256 is stored. The store behind
-// it is an interface: a file now, a database table later. Wrong guesses are damped per (address,
-// credential id) in a bounded table; a valid credential is never delayed. Thread-safe: shared by loops.
-// No secret is ever logged, copied into an error or kept.
+// Authenticator: from an Authorization header to a Principal. Tokens are
+// "weir_<id>_<secret>_<checksum>" (Basic password, whatever the user name, or Bearer); only their
+// SHA-256 is stored. The store behind it is an interface: a file now, a database table later. Wrong
+// guesses are damped per (address, credential id) in a bounded table; a valid credential is never
+// delayed. Thread-safe: shared by loops. No secret is ever logged, copied into an error or kept.
 
 #include <cstdint>
 #include <memory>

@@ -1,8 +1,9 @@
 #pragma once
-// Config: everything an operator sets, with defaults that serve. Read from one TOML file (parse_config),
-// then overridden by command-line options in main. Immutable afterwards; a reload makes a new one.
-// Problems name file, line, key and the accepted range; an unknown key is an error with a suggestion.
-// The manual of every key is docs/configuration.md; a test holds the two together.
+// Config: everything an operator sets, with defaults that serve. Read from one TOML file
+// (parse_config), then overridden by command-line options in main. Immutable afterwards; a reload
+// makes a new one. Problems name file, line, key and the accepted range; an unknown key is an error
+// with a suggestion. The manual of every key is docs/configuration.md; a test holds the two
+// together.
 
 #include <cstdint>
 #include <expected>
@@ -16,9 +17,9 @@ namespace weir::server {
 
 // What a tenant or a repository allows beyond tokens. The most specific rule decides.
 struct AccessRule {
-  std::string match;          // "acme", "acme/tools/*" or "acme/site": tenant, glob or exact name
+  std::string match;  // "acme", "acme/tools/*" or "acme/site": tenant, glob or exact name
   bool public_read = false;
-  bool push = true;           // false: read-only for everybody
+  bool push = true;  // false: read-only for everybody
 };
 
 struct ListenConfig {
@@ -30,19 +31,19 @@ struct ListenConfig {
 };
 
 struct AccessConfig {
-  bool public_read = false;   // when no rule matches
-  std::string tokens_path;    // "" = <state>/tokens
+  bool public_read = false;  // when no rule matches
+  std::string tokens_path;   // "" = <state>/tokens
   std::string realm = "Weir";
   std::vector<AccessRule> rules;
 };
 
 struct GitConfig {
   std::string git_path = "/usr/bin/git";
-  std::string validity = "stat";             // or "generation"
+  std::string validity = "stat";  // or "generation"
   bool allow_filter = true;
-  std::uint32_t fetch_slots = 0;             // 0: 4 x cores
+  std::uint32_t fetch_slots = 0;  // 0: 4 x cores
   std::uint32_t fetch_queue_max = 512;
-  std::uint32_t push_slots = 0;              // 0: 2 x cores
+  std::uint32_t push_slots = 0;  // 0: 2 x cores
   std::uint32_t push_queue_max = 256;
   std::uint32_t workers_per_loop = 1;
   std::uint64_t push_bytes_max = 4UL * 1024 * 1024 * 1024;
@@ -52,23 +53,23 @@ struct GitConfig {
 };
 
 struct LimitsConfig {
-  std::uint32_t connections_max = 20'000;    // per process; beyond: closed before TLS
+  std::uint32_t connections_max = 20'000;  // per process; beyond: closed before TLS
   std::uint32_t requests_in_flight_max = 10'000;
-  std::uint32_t queue_wait_max_s = 60;       // for a process slot
+  std::uint32_t queue_wait_max_s = 60;  // for a process slot
   std::uint32_t drain_s = 600;
 };
 
 struct LogConfig {
-  std::string path;            // "" = standard output
+  std::string path;  // "" = standard output
   bool requests = true;
 };
 
 struct Config {
-  std::string path;            // of the file it was read from; "" = none
-  std::string root;            // folder of <tenant>/<path>
-  std::string state = ".weir"; // folder for what Weir keeps
-  std::uint32_t loops = 0;     // 0: cores
-  std::string io = "auto";     // or "io_uring"
+  std::string path;             // of the file it was read from; "" = none
+  std::string root;             // folder of <tenant>/<path>
+  std::string state = ".weir";  // folder for what Weir keeps
+  std::uint32_t loops = 0;      // 0: cores
+  std::string io = "auto";      // or "io_uring"
   ListenConfig listen;
   std::vector<io::CertificateFiles> certificates;
   AccessConfig access;
@@ -77,11 +78,12 @@ struct Config {
   LogConfig log;
 };
 
-// The text of every problem found, one a line: "weir.toml:12: git.push_slots: 0..1024 expected, ...".
+// The text of every problem found, one a line: "weir.toml:12: git.push_slots: 0..1024 expected,
+// ...".
 std::expected<Config, std::string> parse_config(const std::string& path, const std::string& text);
 std::expected<Config, std::string> read_config(const std::string& path);
-// What only the running machine can tell: folders exist, certificates load and match their keys, git
-// runs, addresses parse, tokens file reads. "" if all is well.
+// What only the running machine can tell: folders exist, certificates load and match their keys,
+// git runs, addresses parse, tokens file reads. "" if all is well.
 std::string check_environment(const Config& config);
 
 }  // namespace weir::server

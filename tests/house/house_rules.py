@@ -23,7 +23,7 @@ CONFINED = {
     r"zlib\.h": r"http/gzip_",
     r"git2": r"git/worker_",
     r"toml\+\+": r"server/config",
-    r"CLI/": r"server/(main|command_line)",
+    r"CLI/": r"server/(main|command_line|token_command)",
     r"nlohmann/": r"server/",
     r"jemalloc/": r"server/",
 }
