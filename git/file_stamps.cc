@@ -1,0 +1,50 @@
+#include "git/file_stamps.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <ctime>
+
+namespace weir::git {
+namespace {
+
+constexpr std::int64_t kSecond_ns = 1'000'000'000;
+
+std::int64_t to_ns(const timespec& time) { return time.tv_sec * kSecond_ns + time.tv_nsec; }
+
+}  // namespace
+
+FileStamp FileStamp::of(const struct stat& status) {
+  return {status.st_dev, status.st_ino, status.st_size, to_ns(status.st_mtim),
+          to_ns(status.st_ctim)};
+}
+
+FileStamp FileStamp::of_path(const char* path, bool follow) {
+  struct stat status;
+  if (fstatat(AT_FDCWD, path, &status, follow ? 0 : AT_SYMLINK_NOFOLLOW) == 0) return of(status);
+  // What cannot be looked at differs from everything, so that reading it says why.
+  return errno == ENOENT || errno == ENOTDIR ? FileStamp{} : FileStamp{.bytes = -errno};
+}
+
+bool FileStamp::is_racy_now() const {
+  if (inode == 0) return false;  // its appearance changes the stamp whenever it comes
+  timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  // The change time alone: unlike mtime nobody can set it, and every change moves it.
+  return ctime_ns > to_ns(now) - kRacyWindow.count();
+}
+
+void FileStamps::add(std::string path, const FileStamp& stamp, bool follow) {
+  racy_ = racy_ || stamp.is_racy_now();
+  bytes_ += sizeof(Item) + path.size();
+  items_.push_back({std::move(path), stamp, follow});
+}
+
+bool FileStamps::unchanged() const {
+  return std::ranges::all_of(items_, [](const Item& item) {
+    return FileStamp::of_path(item.path.c_str(), item.follow) == item.stamp;
+  });
+}
+
+}  // namespace weir::git

@@ -1,0 +1,57 @@
+#pragma once
+// FileStamps: what the files and directories that a snapshot was read from looked like just before
+// they were read. Equal stamps now mean equal content, with one exception that racy() tells: kernel
+// time is as coarse as a clock tick, so a change that follows the read within a tick leaves the
+// stamp as it was. Anything changed within kRacyWindow before it was read is therefore not trusted
+// and must be read again. A value; filled on a pool thread, compared on any.
+
+#include <sys/stat.h>
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "io/clock.h"
+
+namespace weir::git {
+
+// Two ticks of the slowest kernel (HZ=100).
+inline constexpr io::Duration kRacyWindow = std::chrono::milliseconds(20);
+
+struct FileStamp {
+  std::uint64_t device = 0;
+  std::uint64_t inode = 0;  // 0: there is no such file
+  std::int64_t bytes = 0;
+  std::int64_t mtime_ns = 0;
+  std::int64_t ctime_ns = 0;
+  friend bool operator==(const FileStamp&, const FileStamp&) = default;
+
+  static FileStamp of(const struct stat& status);
+  // Of what is there now; a missing file has the null stamp. `follow`: through symbolic links.
+  static FileStamp of_path(const char* path, bool follow);
+  // True if a change right after now could leave the same stamp.
+  bool is_racy_now() const;
+};
+
+class FileStamps {
+ public:
+  void add(std::string path, const FileStamp& stamp, bool follow = false);
+  // Stats everything again, about a microsecond each while dentries are hot.
+  bool unchanged() const;
+  bool racy() const { return racy_; }
+  std::size_t size() const { return items_.size(); }
+  std::size_t bytes() const { return bytes_; }
+
+ private:
+  struct Item {
+    std::string path;
+    FileStamp stamp;
+    bool follow;
+  };
+  std::vector<Item> items_;
+  std::size_t bytes_ = 0;
+  bool racy_ = false;
+};
+
+}  // namespace weir::git
