@@ -4,6 +4,7 @@
 // as git does (a superset is a legal answer).
 
 #include <expected>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -13,8 +14,9 @@ namespace weir::git {
 
 inline constexpr std::size_t kLsRefsPrefixesMax = 65536;  // git's TOO_MANY_PREFIXES
 
-// `arguments`: the packets after the delimiter, with the final flush. The error is a text for the
-// user ("unexpected line: 'x'").
-std::expected<LsRefsRequest, std::string> parse_ls_refs(std::string_view arguments);
+// `arguments`: the texts of the packets between delimiter and flush (V2Request::arguments). The error
+// is a text for the user ("unexpected line: 'x'").
+std::expected<LsRefsRequest, std::string> parse_ls_refs(
+    std::span<const std::string_view> arguments);
 
 }  // namespace weir::git
