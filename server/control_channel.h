@@ -17,6 +17,8 @@ namespace weir::server {
 
 inline constexpr std::size_t kControlDescriptorsMax = 128;  // one launcher socket a loop
 
+inline constexpr std::uint8_t kControlReady = 1;  // the only message to the supervisor
+
 enum class ControlKind : std::uint8_t {
   reload,            // SIGHUP: read tokens, certificates and rules again
   drain,             // finish what runs, accept nothing, exit

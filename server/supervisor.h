@@ -3,8 +3,8 @@
 // from the network, has no threads, and keeps one launcher and one serving process running (both
 // forked from here, before they have threads). Single-threaded; blocks until the drained serving
 // process ended.
-//   serving process dies: a new pair starts at once; the old launcher kills its fetch children, lets
-//                         finishing pushes end, and exits
+//   serving process dies: a new pair starts at once; the old launcher kills its fetch children,
+//                         lets finishing pushes end, and exits
 //   launcher dies:        a new one; its sockets go to the serving process by the control channel
 //   supervisor dies:      the serving process reads the end of its control channel, drains, exits
 // Restarts after quick deaths wait: not at all, 100 ms, 200 ms ... 5 s. A serving process that
@@ -44,6 +44,9 @@ struct ServingProcessContext {
   std::uint32_t starts = 0;  // 0 for the first serving process, 1 after its first restart, ...
   std::int64_t supervisor_started_unix_ns = 0;
 };
+
+// How long to wait before a process is started again whose last `quick_deaths` lives were all short.
+io::Duration restart_wait(int quick_deaths);
 
 // Runs until told to end; returns the exit code. `serving_main` runs in each serving process, which
 // ends with what it returns (by _exit: it must flush what it wants kept). There SIGHUP, SIGINT,
