@@ -30,6 +30,7 @@ struct LauncherProcess {
     if (pid > 0) waitpid(pid, nullptr, 0);
   }
   void kill_and_reap() {
+    ASSERT_GT(pid, 1);
     kill(pid, SIGKILL);
     waitpid(std::exchange(pid, -1), nullptr, 0);
   }

@@ -174,6 +174,9 @@ class SupervisorTest : public testing::Test {
   std::atomic<int> refused_{0};
 };
 
+// A failed look-up must not become a signal to everybody (-1) or to our own group (0).
+bool signal_one(pid_t pid, int number) { return pid > 1 && kill(pid, number) == 0; }
+
 const auto kAny = [](const Greeting&) { return true; };
 
 io::UniqueFd open_pidfd(pid_t pid) {
@@ -193,7 +196,7 @@ TEST_F(SupervisorTest, a_killed_serving_process_is_replaced_and_nobody_is_refuse
   });
   Greeting last = greeted(kAny);
   for (int kills = 0; kills < 3; ++kills) {
-    ASSERT_EQ(kill(last.pid, SIGKILL), 0);
+    ASSERT_TRUE(signal_one(last.pid, SIGKILL));
     const Greeting next = greeted([&](const Greeting& got) { return got.pid != last.pid; });
     EXPECT_EQ(next.starts, last.starts + 1);
     EXPECT_GT(next.counted, last.counted);  // counters go on
@@ -209,7 +212,7 @@ TEST_F(SupervisorTest, a_killed_launcher_is_replaced_under_the_running_serving_p
   const Greeting first = greeted(kAny);
   const std::vector<pid_t> launchers = children_named("weir-launcher");
   ASSERT_EQ(launchers.size(), 1U);
-  ASSERT_EQ(kill(launchers[0], SIGKILL), 0);
+  ASSERT_TRUE(signal_one(launchers[0], SIGKILL));
   const Greeting next = greeted([](const Greeting& got) { return got.replaced == 1; });
   EXPECT_EQ(next.pid, first.pid);
   EXPECT_EQ(children_named("weir-launcher").size(), 1U);
@@ -221,7 +224,7 @@ TEST_F(SupervisorTest, the_launcher_of_a_dead_serving_process_exits) {
   const std::vector<pid_t> launchers = children_named("weir-launcher");
   ASSERT_EQ(launchers.size(), 1U);
   const io::UniqueFd launcher = open_pidfd(launchers[0]);
-  ASSERT_EQ(kill(first.pid, SIGKILL), 0);
+  ASSERT_TRUE(signal_one(first.pid, SIGKILL));
   EXPECT_TRUE(ended(launcher));
   greeted([&](const Greeting& got) { return got.pid != first.pid; });
 }
@@ -229,13 +232,13 @@ TEST_F(SupervisorTest, the_launcher_of_a_dead_serving_process_exits) {
 TEST_F(SupervisorTest, sighup_reloads_and_sigterm_drains) {
   start(Behaviour::good);
   greeted(kAny);
-  ASSERT_EQ(kill(pid_, SIGHUP), 0);
+  ASSERT_TRUE(signal_one(pid_, SIGHUP));
   const Greeting got = greeted([](const Greeting& g) { return g.reloads == 1; });
   const io::UniqueFd serving = open_pidfd(got.pid);
   const io::UniqueFd launcher = open_pidfd(children_named("weir-launcher").at(0));
-  ASSERT_EQ(kill(got.pid, SIGTERM), 0);  // as a unit's stop signals every process: not its business
+  ASSERT_TRUE(signal_one(got.pid, SIGTERM));  // as a unit's stop signals every process: not its business
   greeted([&](const Greeting& g) { return g.pid == got.pid; });
-  ASSERT_EQ(kill(pid_, SIGTERM), 0);
+  ASSERT_TRUE(signal_one(pid_, SIGTERM));
   EXPECT_EQ(wait_for_end(), 5);  // what the serving process said
   EXPECT_TRUE(ended(serving));
   EXPECT_TRUE(ended(launcher));
@@ -244,9 +247,9 @@ TEST_F(SupervisorTest, sighup_reloads_and_sigterm_drains) {
 TEST_F(SupervisorTest, a_second_sigterm_stops_at_once) {
   start(Behaviour::ignores_drain);
   greeted(kAny);
-  ASSERT_EQ(kill(pid_, SIGTERM), 0);
+  ASSERT_TRUE(signal_one(pid_, SIGTERM));
   greeted(kAny);  // still serves
-  ASSERT_EQ(kill(pid_, SIGINT), 0);
+  ASSERT_TRUE(signal_one(pid_, SIGINT));
   EXPECT_EQ(wait_for_end(), 6);
 }
 
@@ -255,7 +258,7 @@ TEST_F(SupervisorTest, everything_ends_after_the_supervisor_was_killed) {
   const Greeting got = greeted(kAny);
   const io::UniqueFd serving = open_pidfd(got.pid);
   const io::UniqueFd launcher = open_pidfd(children_named("weir-launcher").at(0));
-  ASSERT_EQ(kill(pid_, SIGKILL), 0);
+  ASSERT_TRUE(signal_one(pid_, SIGKILL));
   EXPECT_EQ(wait_for_end(), 128 + SIGKILL);
   EXPECT_TRUE(ended(serving));
   EXPECT_TRUE(ended(launcher));
