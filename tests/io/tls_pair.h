@@ -60,7 +60,7 @@ struct TlsEnd {
     while (!plaintext.empty()) {
       const std::size_t taken =
           with_output([&](TlsOutput& out) { return engine.write(bytes_of(plaintext), out); });
-      if (taken == 0 && engine.handshake_done() && !engine.output_waiting()) return;
+      if (taken == 0 && !engine.output_waiting()) return;  // failed, or not open: it takes nothing
       plaintext.remove_prefix(taken);
     }
   }
