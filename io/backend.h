@@ -1,8 +1,10 @@
 #pragma once
-// Backend: the kernel interface of one event loop. io_uring is the first; epoll and the simulated one
-// implement the same operations and must be indistinguishable to callers. All calls but wake() are
-// made on the loop thread. Completions are collected by wait() and run by the loop afterwards.
+// Backend: the kernel interface of one event loop. io_uring is the first; epoll and the simulated
+// one implement the same operations and must be indistinguishable to callers. All calls but wake()
+// and stats() are made on the loop thread. Completions are collected by wait() and run by the loop
+// afterwards.
 
+#include <atomic>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -17,6 +19,13 @@ namespace weir::io {
 struct CompletedOp {
   Op* op;
   Completion completion;
+};
+
+// Written on the loop thread, read by any.
+struct BackendStats {
+  std::atomic<std::int64_t> recvs_parked{0};  // now, waiting for a receive buffer
+  std::atomic<std::uint64_t> recvs_parked_total{0};
+  std::atomic<std::uint64_t> submits_deferred{0};  // operations that found the queue full
 };
 
 class Backend {
@@ -47,6 +56,7 @@ class Backend {
   virtual const char* name() const = 0;
   // One line: which kernel features were found and which fell back.
   virtual std::string describe() const = 0;
+  const BackendStats& stats() const { return stats_; }
 
   // For the loop, when it runs a completion: ends the op's flight unless `more`.
   static void landed(Op& op, const Completion& completion) {
@@ -56,6 +66,7 @@ class Backend {
 
  protected:
   virtual void do_submit(Op& op) = 0;
+  BackendStats stats_;
 };
 
 }  // namespace weir::io

@@ -37,6 +37,8 @@ OutputBuffer take_output_buffer() {
   return OutputBuffer(new std::uint8_t[kOutputBufferBytes]);
 }
 
-std::int64_t output_buffers_lent() { return recycler.lent; }
+std::int64_t output_buffers_lent() {
+  return recycler.lent;
+}
 
 }  // namespace weir::io

@@ -14,6 +14,7 @@ inline constexpr std::size_t kTlsRecordBytesMax = 5 + 16384 + 32;
 inline constexpr std::size_t kOutputBufferBytes = 4 * kTlsRecordBytesMax;
 inline constexpr std::size_t kOutputBuffersKept = 32;  // 2 MiB a loop
 static_assert(kOutputBufferBytes * kOutputBuffersKept <= 3 * 1024 * 1024);
+static_assert(kTlsRecordBytesMax > 16384, "a record is its plaintext and more");
 
 struct OutputBufferReturn {
   void operator()(std::uint8_t* buffer) const;

@@ -1,6 +1,6 @@
 #pragma once
-// Time. Deadlines and timers use Instant (CLOCK_MONOTONIC); records for people and stored stamps use
-// unix time. Clocks are injected so that tests run on a manual one.
+// Time. Deadlines and timers use Instant (CLOCK_MONOTONIC); records for people and stored stamps
+// use unix time. Clocks are injected so that tests run on a manual one.
 
 #include <chrono>
 #include <cstdint>
@@ -30,7 +30,9 @@ class SystemClock final : public Clock {
 class ManualClock final : public Clock {
  public:
   Instant now() const override { return now_; }
-  std::int64_t unix_ns() const override { return now_.time_since_epoch().count() + unix_offset_ns_; }
+  std::int64_t unix_ns() const override {
+    return now_.time_since_epoch().count() + unix_offset_ns_;
+  }
   void advance(Duration by) { now_ += by; }
 
  private:

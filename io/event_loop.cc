@@ -11,11 +11,7 @@ thread_local bool inside_turn = false;
 }  // namespace
 
 EventLoop::EventLoop(int index, std::unique_ptr<Backend> backend, const Clock& clock)
-    : index_(index),
-      clock_(clock),
-      backend_(std::move(backend)),
-      now_(clock.now()),
-      timers_(now_) {
+    : index_(index), clock_(clock), backend_(std::move(backend)), now_(clock.now()), timers_(now_) {
   batch_.reserve(kCompletionsPerTurnMax);
 }
 
@@ -28,9 +24,13 @@ EventLoop& EventLoop::current() {
   return *current_loop;
 }
 
-EventLoop* EventLoop::current_or_null() { return current_loop; }
+EventLoop* EventLoop::current_or_null() {
+  return current_loop;
+}
 
-bool EventLoop::in_turn() { return inside_turn; }
+bool EventLoop::in_turn() {
+  return inside_turn;
+}
 
 Result<void> EventLoop::start() {
   current_loop = this;

@@ -1,9 +1,9 @@
 #pragma once
 // EventLoop: one per thread. A turn: collect completions in one batch -> run their handlers -> due
 // timers -> mailbox -> ready coroutines -> the write scheduler -> one heavy item -> wait again.
-// Everything but post(), stop() and load() belongs to the loop's own thread. It owns the backend, the
-// timer wheel and the write scheduler. The mailbox is bounded (kMailboxMax) by its posters' budgets:
-// accepted sockets, blocking-pool results, control messages.
+// Everything but post(), stop() and load() belongs to the loop's own thread. It owns the backend,
+// the timer wheel and the write scheduler. The mailbox is bounded (kMailboxMax) by its posters'
+// budgets: accepted sockets, blocking-pool results, control messages.
 
 #include <atomic>
 #include <coroutine>
@@ -24,8 +24,9 @@ namespace weir::io {
 // Bounds of one turn: what is left over runs in the next, which then does not wait.
 inline constexpr std::size_t kCompletionsPerTurnMax = 1024;  // ~1 ms of small handlers
 inline constexpr std::size_t kResumesPerTurnMax = 1024;
-// Messages waiting for one loop: a quarter for accepted sockets (kMailboxHandOffMax), results of the
-// blocking pool (kBlockingQueueMax), the rest for control messages. Beyond it a poster is broken.
+// Messages waiting for one loop: a quarter for accepted sockets (kMailboxHandOffMax), results of
+// the blocking pool (kBlockingQueueMax), the rest for control messages. Beyond it a poster is
+// broken.
 inline constexpr std::size_t kMailboxMax = 65536;
 
 // A coroutine to be resumed in this turn.

@@ -26,9 +26,7 @@ void FdAwaiter::await_suspend(std::coroutine_handle<> awaiting) {
   on_complete = [](Op& self, const Completion& completion) {
     static_cast<FdAwaiter&>(self).completed(completion);
   };
-  on_stop = [](StopCallback& self) {
-    static_cast<FdAwaiter&>(self).interrupt(Errc::cancelled);
-  };
+  on_stop = [](StopCallback& self) { static_cast<FdAwaiter&>(self).interrupt(Errc::cancelled); };
   stop_.subscribe(*this);
   EventLoop& loop = EventLoop::current();
   if (!deadline_.is_never()) {

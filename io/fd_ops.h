@@ -1,7 +1,8 @@
 #pragma once
-// Awaitable operations on plain descriptors (pipes, files, pidfds) of the current loop. Each takes a
-// StopToken and a Deadline: when one fires the operation is cancelled and joined before the awaiter
-// returns, so the caller's buffer is never written afterwards. Leaf awaiters: no frame, no allocation.
+// Awaitable operations on plain descriptors (pipes, files, pidfds) of the current loop. Each takes
+// a StopToken and a Deadline: when one fires the operation is cancelled and joined before the
+// awaiter returns, so the caller's buffer is never written afterwards. Leaf awaiters: no frame, no
+// allocation.
 
 #include <coroutine>
 #include <cstdint>
@@ -46,8 +47,9 @@ inline FdAwaiter read_at(int fd, std::span<std::uint8_t> into, std::uint64_t off
 // May write less than all of `bytes`.
 inline FdAwaiter write_some(int fd, std::span<const std::uint8_t> bytes, StopToken stop = {},
                             Deadline deadline = Deadline::never()) {
-  return {OpKind::write, fd, {const_cast<std::uint8_t*>(bytes.data()), bytes.size()}, kNoOffset, 0,
-          stop, deadline};
+  return {OpKind::write, fd, {const_cast<std::uint8_t*>(bytes.data()), bytes.size()},
+          kNoOffset,     0,  stop,
+          deadline};
 }
 inline FdAwaiter poll_fd(int fd, std::uint32_t mask, StopToken stop = {},
                          Deadline deadline = Deadline::never()) {

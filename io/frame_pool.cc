@@ -7,6 +7,7 @@ namespace weir::io {
 namespace {
 
 constexpr std::size_t kClasses = kFrameBytesMax / kFrameClassBytes;
+static_assert(kFrameBytesMax % kFrameClassBytes == 0);
 
 struct FreeFrame {
   FreeFrame* next;

@@ -1,7 +1,8 @@
 #pragma once
-// Memory for coroutine frames: per-thread free lists in 64-byte classes up to kFrameBytesMax, larger
-// frames go to the heap. A frame is freed on the thread that made it (tasks never migrate).
-// Bounded: at most kFramesKeptMax free frames a class are kept. The count of live frames is a gauge.
+// Memory for coroutine frames: per-thread free lists in 64-byte classes up to kFrameBytesMax,
+// larger frames go to the heap. A frame is freed on the thread that made it (tasks never migrate).
+// Bounded: at most kFramesKeptMax free frames a class are kept. The count of live frames is a
+// gauge.
 
 #include <cstddef>
 #include <cstdint>

@@ -1,7 +1,7 @@
 #pragma once
-// Gate: counts who is inside something that is to be torn down, refuses newcomers once it closes, and
-// tells when the last one has left. Owned by what it guards; the destructor checks that it is empty.
-// One loop thread; one waiter. After Seastar's gate. Its use: tests/io/gate_test.cc.
+// Gate: counts who is inside something that is to be torn down, refuses newcomers once it closes,
+// and tells when the last one has left. Owned by what it guards; the destructor checks that it is
+// empty. One loop thread; one waiter. After Seastar's gate. Its use: tests/io/gate_test.cc.
 
 #include <cstdint>
 #include <optional>

@@ -1,7 +1,7 @@
 #pragma once
 // A doubly linked list whose links live in its elements: no allocation, O(1) removal.
-// Elements derive from ListNode<Tag>; the list owns nothing. An element leaves its list before it is
-// destroyed (checked). Single-threaded.
+// Elements derive from ListNode<Tag>; the list owns nothing. An element leaves its list before it
+// is destroyed (checked). Single-threaded.
 
 #include <cstddef>
 

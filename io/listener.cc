@@ -13,8 +13,8 @@ namespace {
 
 // Accepted sockets inherit these from the listening one: two system calls a connection saved.
 // Nagle's delay would hold back the tail of every answer; the low-water mark keeps bytes that the
-// peer does not take in our hands instead of megabytes in the kernel's (measured: 70 KB against 3.8 MB
-// for a stalled reader).
+// peer does not take in our hands instead of megabytes in the kernel's (measured: 70 KB against 3.8
+// MB for a stalled reader).
 constexpr int kNotSentLowWaterBytes = 128 * 1024;
 
 void set_inherited_options(int fd) {
@@ -46,14 +46,18 @@ Listener::Listener(EventLoop& loop, int listen_fd, const std::vector<EventLoop*>
   op_->on_expire = [](Timer& self) { static_cast<AcceptOp&>(self).listener->arm(); };
 }
 
-Listener::~Listener() { op_->Timer::unlink(); }
+Listener::~Listener() {
+  op_->Timer::unlink();
+}
 
 void Listener::start() {
   set_inherited_options(fd_);
   arm();
 }
 
-void Listener::arm() { loop_.backend().submit(*op_); }
+void Listener::arm() {
+  loop_.backend().submit(*op_);
+}
 
 void Listener::stop(std::function<void()> on_stopped) {
   WEIR_CHECK(!stopping_);

@@ -1,8 +1,8 @@
 #pragma once
-// Listener: accepts on one listening descriptor of this loop (multishot) and hands each connection to
-// the least loaded loop before a byte is read, when this loop is ahead of it by more than
-// max(8, 1/8). The descriptor is borrowed: it belongs to the supervisor and is never closed here.
-// Adds 1 to the owner's load() before `on_connection`; who owns the connection subtracts it at the end.
+// Listener: accepts on one listening descriptor of this loop (multishot) and hands each connection
+// to the least loaded loop before a byte is read, when this loop is ahead of it by more than max(8,
+// 1/8). The descriptor is borrowed: it belongs to the supervisor and is never closed here. Adds 1
+// to the owner's load() before `on_connection`; who owns the connection subtracts it at the end.
 // EMFILE/ENFILE: accepting pauses for kAcceptRetry and is counted. Loop thread only.
 
 #include <atomic>

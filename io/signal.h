@@ -1,7 +1,7 @@
 #pragma once
-// Signal: an auto-reset event with at most one waiter, on one loop thread. notify() before wait() is
-// remembered once. The waiter is resumed from the loop's ready queue, never inside notify(), so that
-// no caller meets re-entrancy. wait() returns: ok, Errc::cancelled or Errc::deadline_exceeded.
+// Signal: an auto-reset event with at most one waiter, on one loop thread. notify() before wait()
+// is remembered once. The waiter is resumed from the loop's ready queue, never inside notify(), so
+// that no caller meets re-entrancy. wait() returns: ok, Errc::cancelled or Errc::deadline_exceeded.
 // Used by tests/io/signal_test.cc; every other awaitable of Weir is built on it.
 
 #include <coroutine>
@@ -67,6 +67,8 @@ class [[nodiscard]] Sleep {
   Signal never_notified_;
   Signal::Awaiter awaiter_;
 };
-inline Sleep sleep_until(Deadline until, StopToken stop) { return Sleep(until, stop); }
+inline Sleep sleep_until(Deadline until, StopToken stop) {
+  return Sleep(until, stop);
+}
 
 }  // namespace weir::io

@@ -28,15 +28,17 @@ Socket::Socket(EventLoop& loop, int fd, SocketHandler& handler)
   };
 }
 
-Socket::~Socket() { WEIR_CHECK(state_ == State::closed); }
+Socket::~Socket() {
+  WEIR_CHECK(state_ == State::closed);
+}
 
 void Socket::recv() {
   if (state_ != State::open || recv_ended_ || receiving()) return;
   loop_.backend().submit(recv_op_);
 }
 
-// While a handler runs the Socket stays: its end, on_closed(), comes from the close op's completion,
-// which is never run inside another.
+// While a handler runs the Socket stays: its end, on_closed(), comes from the close op's
+// completion, which is never run inside another.
 void Socket::recv_completed(const Completion& completion) {
   if (state_ == State::open) {
     if (completion.result > 0) {

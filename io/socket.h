@@ -1,8 +1,8 @@
 #pragma once
 // Socket: a connected stream socket and its close protocol. At most one recv and one send are in
-// flight. Close is by joining: stop, shutdown, cancel, wait until nothing is in flight, give buffers
-// back, close the descriptor, then tell the handler, who may destroy the Socket there and only there.
-// Nothing else may close the descriptor. Loop thread only. See tests/io/socket_test.cc.
+// flight. Close is by joining: stop, shutdown, cancel, wait until nothing is in flight, give
+// buffers back, close the descriptor, then tell the handler, who may destroy the Socket there and
+// only there. Nothing else may close the descriptor. Loop thread only. See tests/io/socket_test.cc.
 
 #include <cstdint>
 #include <span>

@@ -1,7 +1,7 @@
 #pragma once
 // Cooperative cancellation on one loop thread. A StopSource is owned by whoever may give up (a
-// connection, a scope); StopTokens are handed to the work; leaf awaiters register a StopCallback and
-// end with Errc::cancelled. The source outlives its tokens' users. Not thread-safe.
+// connection, a scope); StopTokens are handed to the work; leaf awaiters register a StopCallback
+// and end with Errc::cancelled. The source outlives its tokens' users. Not thread-safe.
 
 #include "io/intrusive_list.h"
 

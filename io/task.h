@@ -1,8 +1,8 @@
 #pragma once
 // Task<T>: a lazy, move-only, single-await coroutine. It starts when awaited, or when a TaskScope
-// spawns it; its frame comes from the loop thread's frame pool. Coroutines do not throw: an escaping
-// exception ends the process. A task that was started runs to its end; cancellation is a value
-// (Errc::cancelled) that the leaf awaiters return.
+// spawns it; its frame comes from the loop thread's frame pool. Coroutines do not throw: an
+// escaping exception ends the process. A task that was started runs to its end; cancellation is a
+// value (Errc::cancelled) that the leaf awaiters return.
 
 #include <coroutine>
 #include <cstdlib>

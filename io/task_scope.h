@@ -1,7 +1,7 @@
 #pragma once
-// TaskScope: owns concurrently running tasks on one loop thread. Nothing it spawned outlives it: the
-// destructor checks that it was joined. request_stop() fires the token given to the tasks; join()
-// waits until the last one has ended (one joiner at a time).
+// TaskScope: owns concurrently running tasks on one loop thread. Nothing it spawned outlives it:
+// the destructor checks that it was joined. request_stop() fires the token given to the tasks;
+// join() waits until the last one has ended (one joiner at a time).
 
 #include <cstdint>
 

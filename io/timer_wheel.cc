@@ -6,7 +6,9 @@
 namespace weir::io {
 namespace {
 
-std::uint64_t bit(std::uint64_t slot) { return std::uint64_t{1} << slot; }
+std::uint64_t bit(std::uint64_t slot) {
+  return std::uint64_t{1} << slot;
+}
 
 }  // namespace
 
@@ -37,7 +39,8 @@ void TimerWheel::place(Timer& timer, std::uint64_t tick) {
   if (level < kLevels - 1) {
     slot = (tick >> (kSlotBits * level)) & (kSlots - 1);
   } else {
-    // The top level is a circle; what lies beyond one round waits in its last slot and is re-placed.
+    // The top level is a circle; what lies beyond one round waits in its last slot and is
+    // re-placed.
     level = kLevels - 1;
     const std::uint64_t hand = tick_ >> (kSlotBits * level);
     slot = std::min(tick >> (kSlotBits * level), hand + kSlots - 1) & (kSlots - 1);

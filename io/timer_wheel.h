@@ -1,8 +1,9 @@
 #pragma once
 // Hierarchical timer wheel of one loop: 4 ms ticks, O(1) arm and cancel, no allocation. Timers are
-// intrusive and owned by their users, who cancel before destruction (the destructor checks). A timer
-// never fires early; it may fire up to one tick and one loop turn late. Unbounded count, zero bytes
-// each. Callbacks run on the loop thread and may arm and cancel any timer, themselves included.
+// intrusive and owned by their users, who cancel before destruction (the destructor checks). A
+// timer never fires early; it may fire up to one tick and one loop turn late. Unbounded count, zero
+// bytes each. Callbacks run on the loop thread and may arm and cancel any timer, themselves
+// included.
 
 #include <array>
 #include <cstdint>
@@ -32,15 +33,16 @@ class TimerWheel {
   void cancel(Timer& timer) { timer.unlink(); }
   // Runs every timer due at `now`.
   void advance(Instant now);
-  // Until when the loop may sleep; nullopt when nothing is armed. May be earlier than the first timer.
+  // Until when the loop may sleep; nullopt when nothing is armed. May be earlier than the first
+  // timer.
   std::optional<Instant> next_expiry() const;
 
  private:
-  static constexpr int kLevels = 5;         // 64^5 ticks of 4 ms: 49 days; later ones re-arm
+  static constexpr int kLevels = 5;  // 64^5 ticks of 4 ms: 49 days; later ones re-arm
   static constexpr int kSlotBits = 6;
   static constexpr int kSlots = 1 << kSlotBits;
 
-  static_assert(kSlots == 64);              // one word of occupied_ a level
+  static_assert(kSlots == 64);  // one word of occupied_ a level
 
   std::uint64_t tick_of(Instant at) const;  // the first tick at or after `at`
   void place(Timer& timer, std::uint64_t tick);
@@ -51,7 +53,8 @@ class TimerWheel {
   Instant origin_;
   std::uint64_t tick_ = 0;  // last tick that was run
   std::array<std::array<IntrusiveList<Timer>, kSlots>, kLevels> slots_;
-  // Bit set: the slot may hold timers (cancel() does not know the slot, so bits are cleared lazily).
+  // Bit set: the slot may hold timers (cancel() does not know the slot, so bits are cleared
+  // lazily).
   mutable std::array<std::uint64_t, kLevels> occupied_{};
 };
 

@@ -1,9 +1,10 @@
 #pragma once
 // The io_uring Backend: one ring, one provided-buffer ring and one wake descriptor of one loop.
-// Owned by its EventLoop. Made on any thread, bound by start() to the loop's. Bounded: CQ entries (the
-// kernel keeps what overflows), receive buffers (a recv that finds none waits in a FIFO and is
-// re-armed when a buffer comes back). What the kernel offers is found by trying, never by its version:
-// required parts missing make create fail with a reason, optional ones fall back and show in describe().
+// Owned by its EventLoop. Made on any thread, bound by start() to the loop's. Bounded: CQ entries
+// (the kernel keeps what overflows), receive buffers (a recv that finds none waits in a FIFO and is
+// re-armed when a buffer comes back). What the kernel offers is found by trying, never by its
+// version: required parts missing make create fail with a reason, optional ones fall back and show
+// in describe().
 
 #include <cstdint>
 #include <memory>
@@ -14,14 +15,15 @@ namespace weir::io {
 
 // SQ: what one turn submits between two system calls; more just means another call.
 inline constexpr unsigned kSqEntries = 512;
-// CQ: sized for connections and bursts, since multishot accepts and thousands of armed recvs complete
-// without being submitted again.
+// CQ: sized for connections and bursts, since multishot accepts and thousands of armed recvs
+// complete without being submitted again.
 inline constexpr unsigned kCqEntries = 8192;
 static_assert(kCqEntries >= 2 * kSqEntries);
 
 // What one recv can bring: about one maximal TLS record, so bulk uploads cost one recv a record.
 inline constexpr unsigned kRecvBufferBytes = 16 * 1024;
-// Lent only while a handler runs, so they bound the recvs that complete in one turn, not connections.
+// Lent only while a handler runs, so they bound the recvs that complete in one turn, not
+// connections.
 inline constexpr unsigned kRecvBuffers = 1024;
 static_assert((kRecvBuffers & (kRecvBuffers - 1)) == 0, "the kernel wants a power of two");
 static_assert(kRecvBuffers < kNoBuffer);
@@ -29,7 +31,8 @@ static_assert(std::uint64_t{kRecvBuffers} * kRecvBufferBytes <= 16 * 1024 * 1024
 static_assert(kRecvBuffers <= kCqEntries);
 
 // io-wq threads of one loop, for file reads that miss the page cache (bounded) and what cannot be
-// polled (unbounded, in the kernel's words): few, so that a cold disk does not become a thread storm.
+// polled (unbounded, in the kernel's words): few, so that a cold disk does not become a thread
+// storm.
 inline constexpr unsigned kIoWorkersBoundedMax = 4;
 inline constexpr unsigned kIoWorkersUnboundedMax = 4;
 

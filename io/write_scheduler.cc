@@ -49,6 +49,8 @@ bool WriteScheduler::run() {
   return !active_.empty();
 }
 
-std::size_t WriteScheduler::flows_waiting() const { return flows_.size(); }
+std::size_t WriteScheduler::flows_waiting() const {
+  return flows_.size();
+}
 
 }  // namespace weir::io

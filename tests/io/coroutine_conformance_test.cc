@@ -1,6 +1,7 @@
-// What the house asks of a compiler's coroutines: every pattern the code relies on, with objects that
-// count their constructions and destructions. g++ 12.2 fails several of these rows (coroutines that
-// never complete, temporaries destroyed twice); a compiler that fails one here must not build Weir.
+// What the house asks of a compiler's coroutines: every pattern the code relies on, with objects
+// that count their constructions and destructions. g++ 12.2 fails several of these rows (coroutines
+// that never complete, temporaries destroyed twice); a compiler that fails one here must not build
+// Weir.
 
 #include <gtest/gtest.h>
 
@@ -38,7 +39,9 @@ struct Aggregate {
 // Suspends; the test resumes it by hand, so that every row really crosses a suspension.
 struct Pause {
   bool await_ready() const noexcept { return false; }
-  void await_suspend(std::coroutine_handle<> awaiting) const noexcept { paused.push_back(awaiting); }
+  void await_suspend(std::coroutine_handle<> awaiting) const noexcept {
+    paused.push_back(awaiting);
+  }
   void await_resume() const noexcept {}
   static inline std::vector<std::coroutine_handle<>> paused;
 };
@@ -48,8 +51,12 @@ Task<T> later(T value) {
   co_await Pause{};
   co_return value;
 }
-Task<int> yes() { return later(1); }
-Task<int> no() { return later(0); }
+Task<int> yes() {
+  return later(1);
+}
+Task<int> no() {
+  return later(0);
+}
 Task<int> by_value(Aggregate aggregate) {
   co_await Pause{};
   co_return aggregate.first.value + aggregate.second.value +
@@ -107,7 +114,8 @@ class CoroutineConformance : public testing::Test {
   std::int64_t frames_before_ = 0;
 };
 
-// --- co_await inside expressions and conditions, in bodies that declare no local variable ------------
+// --- co_await inside expressions and conditions, in bodies that declare no local variable
+// ------------
 
 Task<int> in_if() {
   if (co_await yes()) co_return 1;
@@ -138,7 +146,9 @@ Task<int> in_while() {
   }
   co_return 1;
 }
-Task<int> in_return() { co_return co_await yes(); }
+Task<int> in_return() {
+  co_return co_await yes();
+}
 
 TEST_F(CoroutineConformance, awaits_in_conditions) {
   EXPECT_EQ(run(in_if()), 1);
@@ -175,7 +185,9 @@ Task<int> conditional_operator(bool wait) {
   const Counted counted = wait ? Counted(co_await yes()) : Counted(7);
   co_return static_cast<int>(text.size()) + counted.value;
 }
-Task<int> nested_call() { co_return co_await later(co_await later(co_await yes() + 1) + 1); }
+Task<int> nested_call() {
+  co_return co_await later(co_await later(co_await yes() + 1) + 1);
+}
 
 TEST_F(CoroutineConformance, awaits_in_initialisers_and_expressions) {
   EXPECT_EQ(run(with_initialiser()), 1);
@@ -187,7 +199,8 @@ TEST_F(CoroutineConformance, awaits_in_initialisers_and_expressions) {
   EXPECT_EQ(run(nested_call()), 3);
 }
 
-// --- temporaries in await expressions are destroyed once -------------------------------------------
+// --- temporaries in await expressions are destroyed once
+// -------------------------------------------
 
 Task<int> lambda_temporary() {
   co_return co_await call_later([held = Counted(9)] { return held.value; });
@@ -230,7 +243,8 @@ TEST_F(CoroutineConformance, destroys_temporaries_of_await_expressions_once) {
   EXPECT_EQ(run(class_temporaries()), 81);
 }
 
-// --- parameters, results and frames ----------------------------------------------------------------
+// --- parameters, results and frames
+// ----------------------------------------------------------------
 
 Task<int> keeps_parameter(Counted parameter) {
   const Counted local = co_await later(Counted(1));
@@ -244,7 +258,9 @@ TEST_F(CoroutineConformance, parameters_live_in_the_frame) {
 }
 
 TEST_F(CoroutineConformance, a_task_that_never_started_frees_its_parameters) {
-  { const Task<int> task = keeps_parameter(Counted(3)); }
+  {
+    const Task<int> task = keeps_parameter(Counted(3));
+  }
   Task<int> replaced = keeps_parameter(Counted(3));
   replaced = keeps_parameter(Counted(4));
   EXPECT_EQ(run(std::move(replaced)), 5);
@@ -277,9 +293,12 @@ TEST_F(CoroutineConformance, carries_results_and_errors_as_values) {
   EXPECT_EQ(run(propagates(false)), -static_cast<int>(Errc::closed));
 }
 
-// --- symmetric transfer is a tail call -------------------------------------------------------------
+// --- symmetric transfer is a tail call
+// -------------------------------------------------------------
 
-Task<int> immediate(int value) { co_return value; }
+Task<int> immediate(int value) {
+  co_return value;
+}
 Task<int> long_loop(int rounds) {
   int sum = 0;
   for (int i = 0; i < rounds; ++i) sum += co_await immediate(1);

@@ -61,9 +61,13 @@ void play_ping_pong(UringOptions options) {
   EXPECT_EQ(rounds.load(), kRounds);
 }
 
-TEST(EventLoop, loops_wake_each_other_by_ring_messages) { play_ping_pong({}); }
+TEST(EventLoop, loops_wake_each_other_by_ring_messages) {
+  play_ping_pong({});
+}
 
-TEST(EventLoop, loops_wake_each_other_by_eventfd) { play_ping_pong({.msg_ring = false}); }
+TEST(EventLoop, loops_wake_each_other_by_eventfd) {
+  play_ping_pong({.msg_ring = false});
+}
 
 TEST(EventLoop, a_message_to_a_loop_that_does_not_run_yet_is_kept) {
   TestLoop ours;

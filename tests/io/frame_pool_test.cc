@@ -21,8 +21,9 @@ TEST(FramePool, reuses_a_freed_frame_of_the_same_class) {
 }
 
 TEST(FramePool, gives_at_least_the_bytes_asked_for) {
-  for (const std::size_t bytes : {std::size_t{1}, std::size_t{64}, std::size_t{65}, kFrameBytesMax - 1,
-                                  kFrameBytesMax, kFrameBytesMax + 1, 10 * kFrameBytesMax}) {
+  for (const std::size_t bytes :
+       {std::size_t{1}, std::size_t{64}, std::size_t{65}, kFrameBytesMax - 1, kFrameBytesMax,
+        kFrameBytesMax + 1, 10 * kFrameBytesMax}) {
     void* const frame = frame_allocate(bytes);
     std::memset(frame, 0xab, bytes);
     frame_free(frame, bytes);

@@ -33,7 +33,9 @@ TEST(Gate, closing_waits_for_the_last_one_to_leave) {
   two.reset();
   test.run_turns(2);
   EXPECT_EQ(scope.running(), 1);
-  { const Gate::Pass last = std::move(moved); }
+  {
+    const Gate::Pass last = std::move(moved);
+  }
   test.run_until([&] { return scope.running() == 0; });
 }
 

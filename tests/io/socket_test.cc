@@ -66,7 +66,9 @@ std::array<int, 2> tcp_pair() {
   return {server, client};
 }
 
-bool is_closed(int fd) { return ::fcntl(fd, F_GETFD) < 0 && errno == EBADF; }
+bool is_closed(int fd) {
+  return ::fcntl(fd, F_GETFD) < 0 && errno == EBADF;
+}
 
 class SocketTest : public testing::TestWithParam<bool> {
  protected:

@@ -1,6 +1,7 @@
 #pragma once
 // TestLoop: an EventLoop on the test's own thread, bound at construction, turned by hand until a
-// condition holds. A condition that never comes fails the test after kTestPatience instead of hanging.
+// condition holds. A condition that never comes fails the test after kTestPatience instead of
+// hanging.
 
 #include <fcntl.h>
 #include <gtest/gtest.h>

@@ -114,13 +114,15 @@ TEST_F(TimerWheelTest, agrees_with_a_sorted_list_on_random_schedules) {
       auto& me = static_cast<Expected&>(self);
       me.fired_at = me.clock->now();
     };
-    const auto delay = Duration(static_cast<std::int64_t>(random() % (1ULL << (random() % 44 + 1))));
+    const auto delay =
+        Duration(static_cast<std::int64_t>(random() % (1ULL << (random() % 44 + 1))));
     wheel.arm(*timer, clock.now() + delay);
     timers.push_back(std::move(timer));
     const std::optional<Instant> next = wheel.next_expiry();
     ASSERT_TRUE(next.has_value());
     if (random() % 2 == 0) {  // sleep as the loop would, sometimes past it
-      clock.advance(*next - clock.now() + Duration(static_cast<std::int64_t>(random() % 10'000'000)));
+      clock.advance(*next - clock.now() +
+                    Duration(static_cast<std::int64_t>(random() % 10'000'000)));
       wheel.advance(clock.now());
     }
   }
