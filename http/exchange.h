@@ -21,7 +21,8 @@
 
 namespace weir::http {
 
-inline constexpr std::size_t kBodyQueueBytesMax = 256 * 1024;  // received, not yet read, per exchange
+// Received, not yet read, per exchange.
+inline constexpr std::size_t kBodyQueueBytesMax = 256 * 1024;
 
 class Exchange {
  public:
@@ -54,7 +55,8 @@ class Exchange {
   io::Task<io::Result<void>> write(std::span<const std::uint8_t> bytes);
   // Ends the response cleanly. The connection is kept if the request body was consumed.
   void finish();
-  // Ends it so that the client sees an error: connection cut (HTTP/1) or RST_STREAM(INTERNAL_ERROR).
+  // Ends it so that the client sees an error: what was taken still leaves, the promised end does
+  // not (HTTP/1: the connection ends; HTTP/2: RST_STREAM(INTERNAL_ERROR)).
   void abort();
   // After this response the connection is not reused (HTTP/1: Connection: close).
   void close_connection_after() { close_after_ = true; }
@@ -65,11 +67,11 @@ class Exchange {
 
  protected:
   // Hooks of the session. None may call back into the handler synchronously.
-  virtual void on_body_wanted() = 0;       // queue has room again: read / open the window
-  virtual void on_output_ready() = 0;      // head, bytes or the end wait to be taken
+  virtual void on_body_wanted() = 0;   // queue has room again: read / open the window
+  virtual void on_output_ready() = 0;  // head, bytes or the end wait to be taken
   virtual void on_abort() = 0;
-  virtual void on_released() = 0;          // may destroy the Exchange
-  virtual void on_continue_wanted() = 0;   // send 100 Continue now
+  virtual void on_released() = 0;         // may destroy the Exchange
+  virtual void on_continue_wanted() = 0;  // send 100 Continue now
 
   // For sessions: deliver and take.
   void deliver_body(std::span<const std::uint8_t> bytes);  // copies; at most the queue's room
@@ -102,8 +104,8 @@ class Exchange {
   io::Signal output_taken_;
   std::string body_queue_;
   std::string body_current_;
-  bool body_complete_ = false;       // every byte was received and handed out
-  bool body_ended_ = false;          // every byte was received
+  bool body_complete_ = false;  // every byte was received and handed out
+  bool body_ended_ = false;     // every byte was received
   bool continue_sent_ = false;
   std::uint64_t body_bytes_ = 0;
   std::uint64_t response_bytes_ = 0;
@@ -120,7 +122,7 @@ class Exchange {
 // What the server side of a connection does with its requests.
 class ExchangeHandler {
  public:
-  // A request head has arrived. Spawns the work; must not block. The Exchange lives until release().
+  // A request head has arrived. Spawns the work; must not block. The Exchange lives to release().
   virtual void on_exchange(Exchange& exchange) = 0;
   // Head limits for this request line; called before the fields are parsed (HTTP/1) or counted.
   virtual HeadLimits head_limits(std::string_view method, std::string_view target) = 0;

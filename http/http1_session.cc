@@ -13,6 +13,10 @@ constexpr std::size_t kSpareStorageBytesMax = 2 * 1024;  // what an idle connect
 constexpr std::size_t kSpareFieldsMax = 32;
 constexpr std::size_t kReadBytes = 16 * 1024;  // the most one read brings
 
+std::span<const std::uint8_t> bytes_of(std::string_view text) {
+  return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
+}
+
 }  // namespace
 
 Http1Session::RequestExchange::RequestExchange(Http1Session& session, io::Instant now)
@@ -61,8 +65,7 @@ void Http1Session::on_data(std::span<const std::uint8_t> bytes) {
 void Http1Session::pump() {
   if (consuming_) return;  // the consumer below us goes on by itself
   if (!inbox_.empty()) {
-    std::span<const std::uint8_t> input{reinterpret_cast<const std::uint8_t*>(inbox_.data()),
-                                        inbox_.size()};
+    std::span<const std::uint8_t> input = bytes_of(inbox_);
     consume(input);
     inbox_.erase(0, inbox_.size() - input.size());
     if (inbox_.empty() && inbox_.capacity() > kSpareStorageBytesMax) inbox_ = std::string();
@@ -255,7 +258,7 @@ void Http1Session::output_ready() {
   io::Stream& stream = connection_.stream();
   // A small answer leaves in this turn's send; bulk takes its turn among the flows.
   const bool small = exchange_->output().size() <= kInlineBytesMax;
-  if (small && stream.output_pending() < kInlineBytesMax) return send(kRecordBytes);
+  if (small && stream.output_pending() < kInlineBytesMax) return send(kInlineBytesMax);
   stream.want_write(exchange_->flow_);
 }
 
@@ -267,52 +270,22 @@ void Http1Session::on_write_turn(std::size_t bytes_max) {
   pump();
 }
 
-// Framing bytes and the body bytes next to them share one write, hence one TLS record; the bulk of
-// a body goes from the handler's span into the stream.
+// The stream packs framing and body into full records and takes bulk from the handler's span.
 void Http1Session::send(std::size_t bytes_max) {
   io::Stream& stream = connection_.stream();
-  std::uint8_t record[kRecordBytes];  // not initialised on purpose
-  while (bytes_max > 0 && !stream_closed_) {
-    const std::size_t room = std::min({stream.room(), bytes_max, kRecordBytes});
-    if (room == 0) break;
-    std::size_t used = 0;
-    std::span<const std::uint8_t> direct;
-    while (used < room) {
-      add_framing();
-      if (!pending_.empty()) {
-        const std::size_t bytes =
-            pending_.copy(reinterpret_cast<char*>(record) + used, room - used);
-        pending_.erase(0, bytes);
-        used += bytes;
-        continue;
-      }
-      const std::span<const std::uint8_t> body = body_to_send();
-      if (body.empty()) break;
-      if (used == 0 && (framing_ != BodyFraming::chunked || body.size() >= kRecordBytes)) {
-        direct = body.first(std::min(body.size(), bytes_max));
-        // The tail of a chunk waits for the chunk's end.
-        if (framing_ == BodyFraming::chunked && direct.size() == body.size()) {
-          direct = direct.first(direct.size() - direct.size() % kRecordBytes);
-        }
-        break;
-      }
-      const std::size_t bytes = std::min(body.size(), room - used);
-      std::copy_n(body.data(), bytes, record + used);
-      body_taken(bytes);
-      used += bytes;
+  while (!close_started_) {
+    add_framing();
+    if (!pending_.empty()) {
+      pending_.erase(0, stream.write(bytes_of(pending_)));
+      if (!pending_.empty()) break;
+      continue;
     }
-    if (close_started_ || (used == 0 && direct.empty())) break;
-    const std::size_t taken = direct.empty() ? stream.write({record, used}) : stream.write(direct);
-    bytes_max -= std::min(bytes_max, taken);
-    if (!direct.empty()) {
-      body_taken(taken);
-      if (taken == 0) break;
-    } else if (taken < used) {
-      pending_.insert(0, reinterpret_cast<const char*>(record) + taken, used - taken);
-      break;
-    }
+    const std::span<const std::uint8_t> body = body_to_send();
+    const std::size_t taken = stream.write(body.first(std::min(body.size(), bytes_max)));
+    if (taken == 0) break;
+    bytes_max -= taken;
+    body_taken(taken);
   }
-  add_framing();
   check_response_done();
 }
 
@@ -434,7 +407,7 @@ void Http1Session::send_continue() {
   if (phase_ != Phase::body || continue_sent_ || head_made_) return;
   continue_sent_ = true;
   pending_.append("HTTP/1.1 100 Continue\r\n\r\n");
-  send(kRecordBytes);
+  send(kInlineBytesMax);
 }
 
 // --- the course of the connection
@@ -501,7 +474,7 @@ void Http1Session::close() {
   if (!running_) exchange_.reset();
   // The stream reads on by itself while it lingers.
   if (connection_.stream().reading_paused()) connection_.stream().resume_reading();
-  send(kRecordBytes);
+  send(kInlineBytesMax);
 }
 
 // What the handler wrote still goes out; the end that the framing promised does not.

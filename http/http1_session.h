@@ -32,7 +32,6 @@ inline constexpr std::uint64_t kDiscardBytesReuseMax = 64 * 1024;
 // client looks the same, and its work must stop within 250 ms.
 inline constexpr io::Duration kHalfCloseGrace = std::chrono::milliseconds(200);
 inline constexpr std::uint32_t kPipelinedPerTurnMax = 16;  // then other connections have their turn
-inline constexpr std::size_t kRecordBytes = 16 * 1024;     // one TLS record
 inline constexpr std::size_t kInlineBytesMax =
     8 * 1024;  // written at once, not through a write turn
 

@@ -1,7 +1,7 @@
 #pragma once
 // HTTP messages as Weir sees them, the same for both versions: a request head whose strings live in
-// its own arena, a response head, and the limits of heads. Field names are compared without case and
-// stored as received (HTTP/2: lower case). Immutable once parsed; owned by the Exchange.
+// its own arena, a response head, and the limits of heads. Field names are compared without case
+// and stored as received (HTTP/2: lower case). Immutable once parsed; owned by the Exchange.
 
 #include <cstdint>
 #include <optional>
@@ -31,9 +31,9 @@ struct RequestHead {
   Version version = Version::http11;
   std::vector<Field> fields;
   std::optional<std::uint64_t> content_length;
-  bool has_body = false;           // a body follows, of known length or not
+  bool has_body = false;  // a body follows, of known length or not
   bool expect_continue = false;
-  std::string storage;             // backs every view above
+  std::string storage;  // backs every view above
 
   RequestHead() = default;
   RequestHead(const RequestHead&) = delete;  // views into storage

@@ -1,9 +1,9 @@
 #pragma once
-// ServerConnection: one accepted connection: a Stream and, after ALPN, an Http1Session or Http2Session
-// on it. Destroys itself when the stream is closed and every exchange was released, and tells its
-// registry. Timeouts (progress, not totals): request head kHeadTimeout from its first byte, idle
-// keep-alive kIdleTimeoutHttp1 / kIdleTimeoutHttp2, body at least kBodyBytesPerSecondMin after a grace,
-// response stalls by the Stream. Loop thread only.
+// ServerConnection: one accepted connection: a Stream and, after ALPN, an Http1Session or
+// Http2Session on it. Made with new; destroys itself when the stream is closed and every exchange
+// was released, and tells its registry. Timeouts (progress, not totals): request head kHeadTimeout
+// from its first byte, idle keep-alive kIdleTimeoutHttp1 / kIdleTimeoutHttp2, body at least
+// kBodyBytesPerSecondMin after a grace, response stalls by the Stream. Loop thread only.
 
 #include <cstdint>
 #include <memory>
@@ -14,11 +14,12 @@
 namespace weir::http {
 
 inline constexpr io::Duration kHeadTimeout = std::chrono::seconds(10);
-inline constexpr io::Duration kIdleTimeoutHttp1 = std::chrono::seconds(75);  // a human typing a password
+// Long enough for a human to type a password.
+inline constexpr io::Duration kIdleTimeoutHttp1 = std::chrono::seconds(75);
 inline constexpr io::Duration kIdleTimeoutHttp2 = std::chrono::seconds(75);
 inline constexpr io::Duration kBodyGrace = std::chrono::seconds(30);
 inline constexpr std::uint64_t kBodyBytesPerSecondMin = 1024;  // averaged over the grace window
-inline constexpr std::uint32_t kRequestsPerConnectionMax = 10'000;  // then close: lets load rebalance
+inline constexpr std::uint32_t kRequestsPerConnectionMax = 10'000;  // then load rebalances
 
 class ServerConnection;
 

@@ -65,7 +65,7 @@ const std::vector<Accepted>& accepted() {
 }
 
 const std::vector<std::pair<std::string, std::string>>& refused() {
-  using namespace std::string_literals;
+  using std::string_literals::operator""s;
   static const std::vector<std::pair<std::string, std::string>> kRefused = {
       {"\r\n", "no size"},
       {"g\r\n", "no size"},

@@ -125,7 +125,7 @@ std::string with_field(std::string_view field) {
 }
 
 const std::vector<Refused>& refused() {
-  using namespace std::string_literals;
+  using std::string_literals::operator""s;
   static const std::vector<Refused> kRefused = {
       // Framing that two parsers could read differently.
       {with_field("Content-Length: 5\r\nTransfer-Encoding: chunked"), 400, "both"},
