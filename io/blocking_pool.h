@@ -26,7 +26,7 @@ inline constexpr std::size_t kBlockingQueueMax = 4096;  // > requests in flight 
 class BlockingPool {
  public:
   explicit BlockingPool(int threads);
-  ~BlockingPool();  // finishes what is queued
+  ~BlockingPool();  // finishes what is queued; before the loops it answers to end
 
   // Runs `job` (T()) on a pool thread and resumes the caller on its loop.
   template <typename Job>

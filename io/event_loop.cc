@@ -43,7 +43,7 @@ Result<void> EventLoop::start() {
 Result<void> EventLoop::run() {
   Result<void> started = start();
   if (!started) return started;
-  while (!stopping_.load(std::memory_order_acquire)) turn(std::nullopt);
+  while (!stopping_) turn(std::nullopt);
   do {
     turn(Instant::min());
   } while (work_waiting());
@@ -51,8 +51,7 @@ Result<void> EventLoop::run() {
 }
 
 void EventLoop::stop() {
-  stopping_.store(true, std::memory_order_release);
-  backend_->wake();
+  post([this] { stopping_ = true; });
 }
 
 bool EventLoop::work_waiting() const {
@@ -95,16 +94,13 @@ void EventLoop::turn(std::optional<Instant> until) {
 }
 
 void EventLoop::post(std::move_only_function<void()> work) {
-  bool was_empty = false;
-  {
-    const std::scoped_lock lock(mailbox_mutex_);
-    WEIR_CHECK(mailbox_.size() < kMailboxMax);
-    was_empty = mailbox_.empty();
-    mailbox_.push_back(std::move(work));
-    mailbox_waiting_.store(mailbox_.size(), std::memory_order_relaxed);
-  }
-  // The loop's own thread looks at the mailbox before it waits; others end its wait.
-  if (was_empty && current_loop != this) backend_->wake();
+  const std::scoped_lock lock(mailbox_mutex_);
+  WEIR_CHECK(mailbox_.size() < kMailboxMax);
+  mailbox_.push_back(std::move(work));
+  mailbox_waiting_.store(mailbox_.size(), std::memory_order_relaxed);
+  // The loop's own thread looks at the mailbox before it waits; others end its wait. Under the
+  // lock: once the loop has this message it may end and be destroyed.
+  if (mailbox_.size() == 1 && current_loop != this) backend_->wake();
 }
 
 void EventLoop::run_mailbox() {

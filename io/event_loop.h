@@ -119,7 +119,7 @@ class EventLoop {
   std::vector<std::move_only_function<void()>> mailbox_running_;
   std::atomic<std::size_t> mailbox_waiting_{0};
   bool started_ = false;
-  std::atomic<bool> stopping_{false};
+  bool stopping_ = false;
   std::atomic<std::int64_t> load_{0};
   std::atomic<std::uint64_t> turns_{0}, completions_{0}, busy_ns_{0};
   mutable std::atomic<std::uint64_t> turn_ns_max_{0};
