@@ -1,6 +1,7 @@
 #include "git/receive_commands.h"
 
 #include "git/pkt_line.h"
+#include "git/ref_name.h"
 
 namespace weir::git {
 namespace {
@@ -9,36 +10,11 @@ using io::Errc;
 using io::fail;
 using io::Result;
 
-bool valid_component(std::string_view part) {
-  if (part.empty() || part[0] == '.' || part.ends_with(".lock")) return false;
-  char before = '\0';
-  for (const char c : part) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) return false;
-    if (std::string_view(" ~^:?*[\\").find(c) != std::string_view::npos) return false;
-    if (before == '.' && c == '.') return false;
-    if (before == '@' && c == '{') return false;
-    before = c;
-  }
-  return true;
-}
-
 }  // namespace
 
 bool valid_push_ref(std::string_view name, bool is_delete) {
-  if (!name.starts_with("refs/") || name.size() > kPushRefBytesMax || name.ends_with('.')) {
-    return false;
-  }
-  name.remove_prefix(5);
-  if (name == "@") return false;
-  std::size_t levels = 0;
-  for (;;) {
-    const std::size_t slash = name.find('/');
-    if (!valid_component(name.substr(0, slash))) return false;
-    ++levels;
-    if (slash == name.npos) break;
-    name.remove_prefix(slash + 1);
-  }
-  return levels >= 2 || is_delete;
+  return name.size() <= kPushRefBytesMax && is_ref_name(name) &&
+         (is_delete || name.find('/', std::string_view("refs/").size()) != name.npos);
 }
 
 Result<bool> ReceiveCommandsParser::feed(std::string_view bytes) {

@@ -32,6 +32,7 @@ struct GitLimits {
   io::Duration push_time_max = std::chrono::minutes(15);
   io::Duration want_check_time_max = std::chrono::seconds(30);
   io::Duration keepalive = std::chrono::seconds(5);
+  io::Duration slot_wait_max = std::chrono::seconds(60);  // then the client is told to come back
 };
 
 // One per loop; what it points at outlives every call. Thread-safe parts are shared by all loops.

@@ -1,0 +1,173 @@
+#include "git/push_journal.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <utility>
+#include <vector>
+
+#include "io/log.h"
+#include "io/unique_fd.h"
+
+namespace weir::git {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kSuffix = ".push";
+
+// Written under another name first, so that a record is whole or not there.
+io::Result<void> write_record(const std::string& path, const std::string& text) {
+  const std::string draft = path + ".tmp";
+  const io::UniqueFd fd(
+      ::open(draft.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!fd.valid()) return io::fail_errno("open push record");
+  std::string_view rest = text;
+  while (!rest.empty()) {
+    const ssize_t written = ::write(fd.get(), rest.data(), rest.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) return io::fail_errno("write push record");
+    rest.remove_prefix(static_cast<std::size_t>(written));
+  }
+  if (::fdatasync(fd.get()) != 0) return io::fail_errno("sync push record");
+  if (::rename(draft.c_str(), path.c_str()) != 0) return io::fail_errno("rename push record");
+  return {};
+}
+
+}  // namespace
+
+PushJournal::PushJournal(std::string directory) : directory_(std::move(directory)) {
+  std::error_code ignored;  // begin() reports what is wrong with the folder
+  fs::create_directories(directory_, ignored);
+  ::chmod(directory_.c_str(), 0700);
+  io::Metrics& metrics = io::Metrics::instance();
+  locks_removed_ = metrics.counter("weir_push_stale_locks_removed_total", "",
+                                   "Lock files of dead pushes that were removed.");
+  quarantines_removed_ = metrics.counter("weir_push_stale_quarantines_removed_total", "",
+                                         "Quarantine folders of dead pushes that were removed.");
+  postponed_ = metrics.counter("weir_push_recovery_postponed_total", "",
+                               "Recoveries put off because a live process may own the files.");
+}
+
+io::Result<std::string> PushJournal::begin(PushRecord record) {
+  if (!record.storable()) return io::fail(io::Errc::invalid, "push record");
+  record.boot_id = current_boot_id();
+  settle_dead(record.common_dir, record.pid);
+  std::string name;
+  {
+    const std::scoped_lock lock(mutex_);
+    name = std::to_string(record.pid) + "-" + std::to_string(record.start_ticks) + "-" +
+           std::to_string(++last_number_) + std::string(kSuffix);
+  }
+  const io::Result<void> written = write_record(directory_ + "/" + name, record.serialize());
+  if (!written) return std::unexpected(written.error());
+  const std::scoped_lock lock(mutex_);
+  entries_.insert_or_assign(name, Entry{std::move(record), State::ours});
+  return name;
+}
+
+void PushJournal::remove_record(const std::string& name) {
+  ::unlink((directory_ + "/" + name).c_str());
+  const std::scoped_lock lock(mutex_);
+  entries_.erase(name);
+}
+
+void PushJournal::end(const std::string& name) {
+  std::string common_dir;
+  {
+    const std::scoped_lock lock(mutex_);
+    const auto found = entries_.find(name);
+    if (found != entries_.end()) common_dir = found->second.record.common_dir;
+  }
+  remove_record(name);
+  if (!common_dir.empty()) settle_dead(common_dir, 0);
+}
+
+void PushJournal::child_died(const std::string& name) {
+  PushRecord record;
+  {
+    const std::scoped_lock lock(mutex_);
+    const auto found = entries_.find(name);
+    if (found == entries_.end()) return;
+    record = found->second.record;
+  }
+  end_orphans(record);
+  {
+    const std::scoped_lock lock(mutex_);
+    const auto found = entries_.find(name);
+    if (found != entries_.end()) found->second.state = State::dead;
+  }
+  settle_dead(record.common_dir, 0);
+}
+
+PushJournal::Swept PushJournal::recover() {
+  std::error_code error;
+  for (fs::directory_iterator entry(directory_, error), end; !error && entry != end;
+       entry.increment(error)) {
+    const std::string name = entry->path().filename();
+    if (!name.ends_with(kSuffix)) {
+      if (name.ends_with(".tmp")) ::unlink(entry->path().c_str());  // cut short: nothing was begun
+      continue;
+    }
+    std::ifstream file(entry->path(), std::ios::binary);
+    const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+    std::optional<PushRecord> record = PushRecord::parse(text);
+    if (!record) {
+      io::log_event(io::LogLevel::warn, "push record cannot be read, removed: " + name);
+      ::unlink(entry->path().c_str());
+      continue;
+    }
+    const std::scoped_lock lock(mutex_);
+    entries_.try_emplace(name, Entry{std::move(*record), State::adopted});
+  }
+  return sweep();
+}
+
+PushJournal::Swept PushJournal::sweep() {
+  return settle_dead("", 0);
+}
+
+PushJournal::Swept PushJournal::settle_dead(const std::string& common_dir, pid_t except) {
+  std::vector<std::pair<std::string, PushRecord>> candidates;
+  {
+    const std::scoped_lock lock(mutex_);
+    for (const auto& [name, entry] : entries_) {
+      if (entry.state == State::ours) continue;
+      if (!common_dir.empty() && entry.record.common_dir != common_dir) continue;
+      candidates.emplace_back(name, entry.record);
+    }
+  }
+  Swept swept;
+  for (const auto& [name, record] : candidates) {
+    if (record.child_runs()) {
+      ++swept.running;
+      continue;
+    }
+    const Leftovers leftovers = remove_leftovers(record, except);
+    swept.leftovers.locks += leftovers.locks;
+    swept.leftovers.quarantines += leftovers.quarantines;
+    swept.leftovers.kept += leftovers.kept;
+    locks_removed_.add(leftovers.locks);
+    quarantines_removed_.add(leftovers.quarantines);
+    if (leftovers.locks + leftovers.quarantines > 0) {
+      io::log_event(io::LogLevel::warn,
+                    "removed what a dead push left (request " + record.request_id +
+                        "): " + std::to_string(leftovers.locks) + " locks, " +
+                        std::to_string(leftovers.quarantines) + " quarantine folders");
+    }
+    if (leftovers.kept > 0) {
+      postponed_.add();
+      continue;
+    }
+    remove_record(name);
+    ++swept.records;
+  }
+  return swept;
+}
+
+}  // namespace weir::git
