@@ -1,6 +1,7 @@
 #pragma once
 // Locator: from tenant and path to a repository on disk below the root (the locate stage). The
-// exact name wins over name + ".git"; a path inside a repository is never a repository; no symlink,
+// exact name wins over the same with ".git" added or taken off; a path inside a repository is never
+// a repository; no symlink,
 // `.git` file or commondir leaves the root (openat2 RESOLVE_BENEATH). Git or Mercurial is told by
 // what is on disk. Blocking calls run on the BlockingPool, but for names that were found lately:
 // their identity (device, inode, birth time) is checked again with a few fstatat calls. Cache:

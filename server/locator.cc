@@ -1,0 +1,120 @@
+#include "server/locator.h"
+
+#include <array>
+#include <list>
+#include <mutex>
+#include <string_view>
+#include <unordered_map>
+
+#include "server/repository_lookup.h"
+
+namespace weir::server {
+namespace {
+
+// How long a lookup is trusted after still_there(): bounds how late it is noticed that a folder
+// above became a repository or that a `.git` file was rewritten. Deletion and renaming are noticed
+// at once.
+constexpr io::Duration kTrustMax = std::chrono::seconds(5);
+
+// Least recently used names leave first. Sharded: loops rarely meet.
+class LookupCache {
+ public:
+  struct Entry {
+    std::shared_ptr<const Lookup> lookup;
+    io::Instant made_at;
+  };
+
+  Entry find(const std::string& name) {
+    Shard& shard = shard_of(name);
+    const std::lock_guard lock(shard.mutex);
+    const auto found = shard.by_name.find(name);
+    if (found == shard.by_name.end()) return {};
+    shard.nodes.splice(shard.nodes.begin(), shard.nodes, found->second);
+    return found->second->entry;
+  }
+
+  void put(const std::string& name, Entry entry) {
+    Shard& shard = shard_of(name);
+    const std::lock_guard lock(shard.mutex);
+    const auto found = shard.by_name.find(name);
+    if (found != shard.by_name.end()) {
+      found->second->entry = std::move(entry);
+      return;
+    }
+    if (shard.nodes.size() == kLocatorEntriesMax / kShards) {
+      shard.by_name.erase(shard.nodes.back().name);
+      shard.nodes.pop_back();
+    }
+    shard.nodes.push_front({name, std::move(entry)});
+    shard.by_name.emplace(shard.nodes.front().name, shard.nodes.begin());
+  }
+
+  void erase(const std::string& name) {
+    Shard& shard = shard_of(name);
+    const std::lock_guard lock(shard.mutex);
+    const auto found = shard.by_name.find(name);
+    if (found == shard.by_name.end()) return;
+    const auto node = found->second;
+    shard.by_name.erase(found);
+    shard.nodes.erase(node);
+  }
+
+ private:
+  struct Node {
+    std::string name;
+    Entry entry;
+  };
+  struct Shard {
+    std::mutex mutex;
+    std::list<Node> nodes;  // most recently used first
+    std::unordered_map<std::string_view, std::list<Node>::iterator> by_name;  // views of Node::name
+  };
+  static constexpr std::size_t kShards = 16;
+
+  Shard& shard_of(const std::string& name) {
+    return shards_[std::hash<std::string>()(name) % kShards];
+  }
+
+  std::array<Shard, kShards> shards_;
+};
+
+}  // namespace
+
+struct Locator::Impl {
+  const std::string root;
+  io::BlockingPool& pool;
+  const io::Clock& clock;
+  LookupCache cache;
+};
+
+Locator::Locator(std::string root, io::BlockingPool& pool, const io::Clock& clock)
+    : impl_(new Impl{.root = std::move(root), .pool = pool, .clock = clock, .cache = {}}) {}
+
+Locator::~Locator() = default;
+
+io::Task<io::Result<Location>> Locator::locate(std::string tenant, std::string path) {
+  const std::string name = tenant + "/" + path;
+  const io::Instant now = impl_->clock.now();
+  const LookupCache::Entry known = impl_->cache.find(name);
+  if (known.lookup && now - known.made_at < kTrustMax && still_there(*known.lookup)) {
+    co_return known.lookup->location;
+  }
+  auto job = [root = impl_->root, tenant, path] { return look_up_repository(root, tenant, path); };
+  auto ran = co_await impl_->pool.run(std::move(job));
+  if (!ran) co_return std::unexpected(ran.error());
+  auto& looked_up = *ran;
+  if (!looked_up) {
+    // Whatever the disk said, it was not that there is nothing.
+    const io::Error& error = looked_up.error();
+    co_return io::fail(io::Errc::unavailable, error.where, error.sys_errno);
+  }
+  auto fresh = std::make_shared<Lookup>(std::move(*looked_up));
+  if (fresh->location.kind == RepositoryKind::missing) {
+    impl_->cache.erase(name);
+    co_return fresh->location;
+  }
+  impl_->cache.put(name, {.lookup = fresh, .made_at = now});
+  co_return fresh->location;
+}
+
+}  // namespace weir::server
