@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -36,15 +37,19 @@ struct ChildStart {
   bool die_with_launcher;
   int nice;
   Limit limits[5];
-  // Written by the child.
-  int error = 0;
-  const char* step = "";
+  ChildStartError* failure;  // written by the child, in memory shared with it
 };
+
+// The thread sanitizer follows no child that shares its memory: there the child gets a copy.
+#if __has_feature(thread_sanitizer)
+constexpr int kShareMemory = 0;
+#else
+constexpr int kShareMemory = CLONE_VM;
+#endif
 
 // Runs on a stack that the sanitizer does not know.
 [[noreturn, clang::no_sanitize("address")]] void give_up(ChildStart& start, const char* step) {
-  start.error = errno;
-  start.step = step;
+  *start.failure = {errno, step};
   _exit(127);
 }
 
@@ -94,14 +99,15 @@ Limit limited(__rlimit_resource resource, std::uint64_t wanted) {
   return {resource, wanted == 0 ? own.rlim_max : std::min<std::uint64_t>(wanted, own.rlim_max)};
 }
 
-char* stack_top() {
-  static char* const stack = [] {
-    void* base = mmap(nullptr, kStackBytes, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+// One mapping for all children, one after the other: the place of the failure, then the stack.
+char* child_memory() {
+  static char* const memory = [] {
+    void* base =
+        mmap(nullptr, kStackBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     WEIR_CHECK(base != MAP_FAILED);
     return static_cast<char*>(base);
   }();
-  return stack + kStackBytes;
+  return memory;
 }
 
 }  // namespace
@@ -127,17 +133,18 @@ std::expected<StartedChild, ChildStartError> start_child(const SubprocessSpec& s
                  limited(RLIMIT_FSIZE, spec.file_bytes_max),
                  limited(RLIMIT_NOFILE, spec.files_max),
                  {RLIMIT_CORE, 0}},  // a core may hold secrets
+      .failure = new (child_memory()) ChildStartError{0, ""},
   };
   StartedChild child;
   int pidfd = -1;
-  child.pid = clone(child_main, stack_top(), CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, &start,
-                    &pidfd);
+  child.pid = clone(child_main, child_memory() + kStackBytes,
+                    kShareMemory | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, &start, &pidfd);
   if (child.pid < 0) return std::unexpected(ChildStartError{errno, "clone"});
   child.pidfd.reset(pidfd);
-  if (start.error != 0) {
+  if (start.failure->sys_errno != 0) {
     while (waitpid(child.pid, nullptr, 0) < 0 && errno == EINTR) {
     }
-    return std::unexpected(ChildStartError{start.error, start.step});
+    return std::unexpected(*start.failure);
   }
   return child;
 }

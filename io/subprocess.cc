@@ -325,8 +325,14 @@ void Subprocess::kill(int signal) {
 }
 
 void Subprocess::launcher_lost() {
+  WEIR_CHECK(pid_ > 1);
   lost_ = true;
-  if (!finishing_) kill(SIGKILL);
+  if (!finishing_) {
+    kill(SIGKILL);
+    // The kernel has killed the child itself (PDEATHSIG), not what it had started: a group's number
+    // is not used again while it has members.
+    ::kill(-pid_, SIGKILL);
+  }
   exit_signal_.notify();
 }
 

@@ -53,6 +53,12 @@ Task<std::string> read_all(int fd) {
   }
 }
 
+Task<void> read_byte(int fd) {
+  std::array<std::uint8_t, 1> byte;
+  const Result<std::size_t> bytes = co_await read_some(fd, byte);
+  EXPECT_EQ(bytes.value_or(0), 1U);
+}
+
 Task<Result<void>> write_all(int fd, std::string text) {
   std::span<const std::uint8_t> rest(reinterpret_cast<const std::uint8_t*>(text.data()),
                                      text.size());
@@ -173,17 +179,19 @@ TEST_F(SubprocessTest, a_released_child_finishes_although_it_was_let_go) {
 }
 
 TEST_F(SubprocessTest, the_launchers_death_ends_spawns_and_children_and_a_new_one_serves) {
-  const auto fetch = start(shell("sleep 1000"));
+  const auto fetch = start(shell("sleep 1000 & echo; wait"));
   SubprocessSpec push_spec = shell("read line; exit 0");
   push_spec.may_finish = true;
   const auto push = start(push_spec);
   push->release_to_finish();
+  test.run(read_byte(fetch->stdout_fd()));  // sleep has been started
   launcher.kill_and_reap();
 
   const Result<ExitStatus> fetch_end = end_of(*fetch);
   ASSERT_FALSE(fetch_end.has_value());
   EXPECT_EQ(fetch_end.error().code, Errc::unavailable);
   EXPECT_FALSE(process_runs(fetch->pid(), fetch->start_ticks()));
+  EXPECT_EQ(test.run(read_all(fetch->stdout_fd())), "");  // sleep, too, is gone
   EXPECT_EQ(test.run(client.spawn(shell("true"), Deadline::never())).error().code,
             Errc::unavailable);
   EXPECT_EQ(client.children(), 0U);

@@ -175,7 +175,9 @@ class SupervisorTest : public testing::Test {
 };
 
 // A failed look-up must not become a signal to everybody (-1) or to our own group (0).
-bool signal_one(pid_t pid, int number) { return pid > 1 && kill(pid, number) == 0; }
+bool signal_one(pid_t pid, int number) {
+  return pid > 1 && kill(pid, number) == 0;
+}
 
 const auto kAny = [](const Greeting&) { return true; };
 
@@ -236,7 +238,8 @@ TEST_F(SupervisorTest, sighup_reloads_and_sigterm_drains) {
   const Greeting got = greeted([](const Greeting& g) { return g.reloads == 1; });
   const io::UniqueFd serving = open_pidfd(got.pid);
   const io::UniqueFd launcher = open_pidfd(children_named("weir-launcher").at(0));
-  ASSERT_TRUE(signal_one(got.pid, SIGTERM));  // as a unit's stop signals every process: not its business
+  ASSERT_TRUE(
+      signal_one(got.pid, SIGTERM));  // as a unit's stop signals every process: not its business
   greeted([&](const Greeting& g) { return g.pid == got.pid; });
   ASSERT_TRUE(signal_one(pid_, SIGTERM));
   EXPECT_EQ(wait_for_end(), 5);  // what the serving process said
