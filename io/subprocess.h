@@ -4,8 +4,8 @@
 // launcher. Children: own process group, pidfd, stdio on 1 MiB pipes or given descriptors, closed
 // descriptors, no_new_privs, rlimits, nice. If the launcher dies, spawns in flight end with
 // Errc::unavailable and reconnect() takes the socket of the next one; running children are killed
-// by the kernel (PDEATHSIG, unless SubprocessSpec::may_finish) and by us (unless they are finishing).
-// Wire format: io/launcher_protocol.h.
+// by the kernel (PDEATHSIG, unless SubprocessSpec::may_finish) and by us (unless they are
+// finishing). Wire format: io/launcher_protocol.h.
 
 #include <sys/types.h>
 
@@ -22,7 +22,7 @@
 
 namespace weir::io {
 
-inline constexpr std::size_t kChildPipeBytes = 1024 * 1024;  // fewer wake-ups for bulk output
+inline constexpr std::size_t kChildPipeBytes = 1024 * 1024;     // fewer wake-ups for bulk output
 inline constexpr std::size_t kChildStderrBytesMax = 64 * 1024;  // kept: its last bytes
 
 struct SubprocessSpec {

@@ -45,7 +45,7 @@ struct ServingProcessContext {
   std::int64_t supervisor_started_unix_ns = 0;
 };
 
-// How long to wait before a process is started again whose last `quick_deaths` lives were all short.
+// How long a process waits to be started again whose last `quick_deaths` lives were all short.
 io::Duration restart_wait(int quick_deaths);
 
 // Runs until told to end; returns the exit code. `serving_main` runs in each serving process, which

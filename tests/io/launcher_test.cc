@@ -238,7 +238,8 @@ TEST_F(LauncherTest, what_a_killed_child_leaves_in_its_group_is_killed) {
   TestChild child = spawn(shell("sleep 1000 & echo started; wait"));
   char line[16];
   ASSERT_EQ(read(child.out.get(), line, sizeof line), 8);
-  ASSERT_TRUE(child.pid > 1 && kill(child.pid, SIGKILL) == 0);  // as the kernel does when memory runs out
+  // As the kernel does when memory runs out.
+  ASSERT_TRUE(child.pid > 1 && kill(child.pid, SIGKILL) == 0);
   EXPECT_EQ(child.output(), "");
   EXPECT_TRUE(exit_of(child).signalled);
 }
