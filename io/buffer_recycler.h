@@ -11,7 +11,9 @@ namespace weir::io {
 
 // Four maximal TLS records: header 5 + 16384 + at most 32 of tag and content type.
 inline constexpr std::size_t kTlsRecordBytesMax = 5 + 16384 + 32;
-inline constexpr std::size_t kOutputBufferBytes = 4 * kTlsRecordBytesMax;
+// Beside the four records of bulk one small one may go out: the answer to a key update.
+inline constexpr std::size_t kTlsSmallRecordBytesMax = 64;
+inline constexpr std::size_t kOutputBufferBytes = 4 * kTlsRecordBytesMax + kTlsSmallRecordBytesMax;
 inline constexpr std::size_t kOutputBuffersKept = 32;  // 2 MiB a loop
 static_assert(kOutputBufferBytes * kOutputBuffersKept <= 3 * 1024 * 1024);
 static_assert(kTlsRecordBytesMax > 16384, "a record is its plaintext and more");

@@ -19,13 +19,13 @@
 namespace weir::io {
 
 enum class CloseReason : std::uint8_t {
-  peer_closed,        // orderly end by the peer
-  local,              // we closed
-  reset,              // the peer or the network cut it
+  peer_closed,  // orderly end by the peer
+  local,        // we closed
+  reset,        // the peer or the network cut it
   handshake_failed,
   handshake_timeout,
-  plain_http,         // plain HTTP bytes on a TLS port (answered with a 400 that says so)
-  no_progress,        // output unread for kStreamStallTimeout
+  plain_http,   // plain HTTP bytes on a TLS port (answered with a 400 that says so)
+  no_progress,  // output unread for kStreamStallTimeout
 };
 const char* to_string(CloseReason reason);
 
@@ -62,13 +62,22 @@ class StreamHandler {
 inline constexpr std::size_t kStreamOutputBytesMax = kOutputBufferBytes;  // 4 maximal TLS records
 inline constexpr Duration kHandshakeTimeout = 10s;
 inline constexpr Duration kStreamStallTimeout = 60s;  // no byte of pending output taken by the peer
+// Handshakes of one loop. Begun and not ended: ~60 KiB each, ~60 MiB for peers that begin and then
+// say nothing. Waiting for the processor before their first flight: ~0.25 s of signatures, beyond
+// which a newcomer is closed before any cryptography is done for it.
+inline constexpr std::size_t kHandshakesInFlightMax = 1024;
+inline constexpr std::size_t kHandshakesQueuedMax = 512;
 
 struct StreamOptions {
-  TlsContext* tls = nullptr;      // nullptr: plain
+  TlsContext* tls = nullptr;  // nullptr: plain
   TlsRole role = TlsRole::server;
-  std::string server_name;        // client role: SNI and the name to verify
-  bool expect_proxy_v2 = false;   // a PROXY v2 header must come first (peer is on a listed network)
+  std::string server_name;       // client role: SNI and the name to verify
+  bool expect_proxy_v2 = false;  // a PROXY v2 header must come first (peer is on a listed network)
+  std::size_t handshakes_in_flight_max = kHandshakesInFlightMax;  // of the loop; servers only
 };
+
+// TLS handshakes begun and not ended on the calling loop thread.
+std::size_t handshakes_in_flight();
 
 class Stream final : SocketHandler, WriteSource {
  public:
@@ -105,6 +114,17 @@ class Stream final : SocketHandler, WriteSource {
  private:
   struct Impl;
   friend struct Impl;
+  enum class Phase : std::uint8_t {
+    idle,         // not started
+    proxy,        // waits for the PROXY header
+    first_bytes,  // a TLS server that has heard nothing yet: it owns no engine
+    handshake,
+    opening,  // on_open() comes at the end of this turn
+    open,
+    finishing,  // sends what is left, then half-closes
+    lingering,  // drops what the peer still sends
+    closed,     // the socket's close protocol runs
+  };
   // SocketHandler
   void on_recv(std::span<const std::uint8_t> bytes) override;
   void on_sent(std::size_t bytes) override;
@@ -113,12 +133,44 @@ class Stream final : SocketHandler, WriteSource {
   // WriteSource
   std::size_t write_some(std::size_t bytes_max) override;
 
+  // Ways in
+  void begin_transport(std::span<const std::uint8_t> bytes);
+  void proxy_bytes(std::span<const std::uint8_t> bytes);
+  void first_bytes(std::span<const std::uint8_t> bytes);
+  void refuse_plain_http();
+  void begin_handshake();
+  void queue_handshake();
+  void step_handshake();
+  void leave_handshake();
+  void open();
+  // Input
+  void deliver();
+  void deliver_plaintext();
+  void receive_more();
+  void end_of_input();
+  void drop_input(std::size_t bytes);
+  // Output
+  void flush();
+  void write_when_possible();
+  bool may_write() const;
+  // Ways out
+  void fail(CloseReason reason);
+  void advance_finish();
+  void linger();
+  void close(CloseReason reason);
+  // Timer
+  void arm_timer(Duration after);
+  void timer_expired();
+  void check_stall();
+  void at_turn_end();
+
   EventLoop& loop_;
   StreamHandler& handler_;
   StreamOptions options_;
   StreamInfo info_;
   Socket socket_;
   std::unique_ptr<Impl> impl_;
+  Phase phase_ = Phase::idle;
   bool reading_paused_ = false;
   std::uint64_t bytes_received_ = 0;
   std::uint64_t bytes_sent_ = 0;

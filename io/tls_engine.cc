@@ -6,6 +6,7 @@
 #include <cstring>
 #include <vector>
 
+#include "io/buffer_recycler.h"
 #include "io/check.h"
 #include "io/tls_context.h"
 #include "io/tls_openssl.h"
@@ -13,17 +14,7 @@
 namespace weir::io {
 namespace {
 
-constexpr std::size_t kRecordPlaintextMax = 16384;
-constexpr std::size_t kRecordOverheadMax = 5 + 32;  // header; tag, explicit nonce, content type
-// A bulk write is not cut to a record shorter than this: its cost would be mostly overhead.
-constexpr std::size_t kRecordCutMin = 2048;
-
-std::size_t fitting(std::size_t room) {
-  constexpr std::size_t kRecordMax = kRecordPlaintextMax + kRecordOverheadMax;
-  const std::size_t rest = room % kRecordMax;
-  return room / kRecordMax * kRecordPlaintextMax +
-         (rest > kRecordOverheadMax ? rest - kRecordOverheadMax : 0);
-}
+constexpr std::size_t kRecordOverheadMax = kTlsRecordBytesMax - kRecordPlaintextBytesMax;
 
 }  // namespace
 
@@ -88,7 +79,7 @@ int TlsEngine::Impl::bio_write(BIO* bio, const char* from, std::size_t bytes,
   if (self->output != nullptr && self->spill.empty()) {
     TlsOutput& out = *self->output;
     fits = std::min(bytes, out.capacity - out.used);
-    std::memcpy(out.data + out.used, from, fits);
+    if (fits > 0) std::memcpy(out.data + out.used, from, fits);
     out.used += fits;
   }
   self->spill.insert(self->spill.end(), from + fits, from + bytes);
@@ -234,8 +225,13 @@ TlsRead TlsEngine::read(std::span<std::uint8_t> plaintext, TlsOutput& output) {
 }
 
 std::size_t TlsEngine::plaintext_room(const TlsOutput& output) {
-  const std::size_t fits = fitting(output.capacity - output.used);
-  return output.used > 0 && fits < kRecordCutMin ? 0 : fits;
+  constexpr std::size_t kRecordMax = kRecordPlaintextBytesMax + kRecordOverheadMax;
+  const std::size_t left = output.capacity - output.used;
+  // write() may have to put the answer to a key update before the first record.
+  const std::size_t room = left - std::min(left, kTlsSmallRecordBytesMax);
+  const std::size_t rest = room % kRecordMax;
+  return room / kRecordMax * kRecordPlaintextBytesMax +
+         (rest > kRecordOverheadMax ? rest - kRecordOverheadMax : 0);
 }
 
 bool TlsEngine::output_waiting() const {

@@ -17,6 +17,8 @@ namespace weir::io {
 
 class TlsContext;
 
+inline constexpr std::size_t kRecordPlaintextBytesMax = 16384;
+
 enum class TlsRole : std::uint8_t { server, client };
 
 enum class TlsStatus : std::uint8_t {
@@ -59,7 +61,7 @@ class TlsEngine {
   // Encrypts as much of `plaintext` as fits whole records into `output`; returns bytes taken:
   // plaintext_room() at most, and 0 after a failure.
   std::size_t write(std::span<const std::uint8_t> plaintext, TlsOutput& output);
-  // The plaintext that write() takes into `output`; 0 where only a cut record would fit.
+  // The plaintext that surely fits into `output` as full records and one last, shorter one.
   static std::size_t plaintext_room(const TlsOutput& output);
   // Records wait for room: any call with an output that has some, e.g. an empty write(), moves
   // them.
