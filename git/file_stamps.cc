@@ -11,7 +11,9 @@ namespace {
 
 constexpr std::int64_t kSecondNs = 1'000'000'000;
 
-std::int64_t to_ns(const timespec& time) { return time.tv_sec * kSecondNs + time.tv_nsec; }
+std::int64_t to_ns(const timespec& time) {
+  return time.tv_sec * kSecondNs + time.tv_nsec;
+}
 
 }  // namespace
 

@@ -29,7 +29,8 @@ std::string read_shallow(const std::string& path, FileStamps& stamps) {
   }
   stamps.add(path, FileStamp::of(status), true);
   content.resize(kShallowBytesMax);
-  const ssize_t bytes = S_ISREG(status.st_mode) ? ::read(fd.get(), content.data(), content.size()) : 0;
+  const ssize_t bytes =
+      S_ISREG(status.st_mode) ? ::read(fd.get(), content.data(), content.size()) : 0;
   content.resize(bytes > 0 ? static_cast<std::size_t>(bytes) : 0);
   return content;
 }
@@ -82,8 +83,8 @@ io::Result<void> RefReader::read_once(std::string& problem) {
   }
   sources_.packed = std::move(*packed);
   draft_.ref_stamps.add(path, draft_.packed_stamp, true);
-  sources_.shallow = parse_shallow(
-      read_shallow(repository_.common_dir + "/shallow", draft_.ref_stamps), format);
+  sources_.shallow =
+      parse_shallow(read_shallow(repository_.common_dir + "/shallow", draft_.ref_stamps), format);
   return {};
 }
 

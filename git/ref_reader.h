@@ -1,7 +1,7 @@
 #pragma once
 // RefReader: makes one snapshot of a repository from its files, with what a former one can lend
-// (packed-refs that did not change, peeled values, chunks). The blocking half of the ref store: pool
-// threads call it, one at a time per repository. LoadedRefs is its immutable result.
+// (packed-refs that did not change, peeled values, chunks). The blocking half of the ref store:
+// pool threads call it, one at a time per repository. LoadedRefs is its immutable result.
 
 #include <memory>
 #include <string>
@@ -35,8 +35,9 @@ class RefReader {
     draft_.config_stamps = std::move(config_stamps);
   }
 
-  // Reads HEAD, loose refs, packed-refs and the shallow file, in the order that misses nothing while
-  // git packs or deletes; again (a few times) if they changed meanwhile. `problem`: for the user.
+  // Reads HEAD, loose refs, packed-refs and the shallow file, in the order that misses nothing
+  // while git packs or deletes; again (a few times) if they changed meanwhile. `problem`: for the
+  // user.
   io::Result<void> read_blocking(std::string& problem);
   // The same for refs that git listed: `stamps` were taken before it did.
   void take_listed(LooseRefs refs, FileStamps stamps);

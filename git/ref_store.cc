@@ -21,8 +21,8 @@ namespace {
 
 using SnapshotResult = io::Result<std::shared_ptr<const RefSnapshot>>;
 
-// So many files are looked at on the loop thread itself, a microsecond each, if that happened lately
-// (their directory entries are in memory); more go to the pool, and the refs are packed.
+// So many files are looked at on the loop thread itself, a microsecond each, if that happened
+// lately (their directory entries are in memory); more go to the pool, and the refs are packed.
 constexpr std::size_t kStatsOnLoopMax = 64;
 constexpr io::Duration kStatsHot = std::chrono::seconds(10);
 constexpr int kConfigAttempts = 4;  // of a configuration that includes other files at each reading
@@ -44,8 +44,9 @@ struct Instruments {
   io::Gauge bytes = all.gauge("weir_refs_bytes", "", "Memory of the ref snapshots kept");
   io::Counter packed = all.counter("weir_refs_pack_jobs_total", "result=\"ok\"",
                                    "Runs of git pack-refs on repositories with many loose refs");
-  io::Counter not_packed = all.counter("weir_refs_pack_jobs_total", "result=\"failed\"",
-                                       "Runs of git pack-refs on repositories with many loose refs");
+  io::Counter not_packed =
+      all.counter("weir_refs_pack_jobs_total", "result=\"failed\"",
+                  "Runs of git pack-refs on repositories with many loose refs");
   io::Counter peels = all.counter("weir_refs_peels_total", "", "Ids that workers peeled");
 };
 
@@ -163,8 +164,8 @@ std::shared_ptr<State> RefStore::Impl::state_of(const RepositoryId& id) {
 // Forgets what was used least recently: snapshots beyond the bytes, states beyond their number.
 // A state in use (by a validation, by a caller) stays.
 void RefStore::Impl::trim() {
-  for (auto at = recent.end(); at != recent.begin() &&
-                               (bytes > options.bytes_max || states.size() > kStatesMax);) {
+  for (auto at = recent.end();
+       at != recent.begin() && (bytes > options.bytes_max || states.size() > kStatesMax);) {
     --at;
     const auto found = states.find(*at);
     State& state = *found->second;
@@ -239,7 +240,8 @@ io::Task<RefStore::Impl::Validated> RefStore::Impl::validate(
     const LoadedRefs& old = *previous;
     auto comparing = pool.run([&old, compare] {
       const bool config = !old.config_stamps.racy() && old.config_stamps.unchanged();
-      return Same{config, compare && config && !old.ref_stamps.racy() && old.ref_stamps.unchanged()};
+      return Same{config,
+                  compare && config && !old.ref_stamps.racy() && old.ref_stamps.unchanged()};
     });
     const auto same = co_await std::move(comparing);
     if (!same) co_return failed(same.error());
@@ -257,8 +259,7 @@ io::Task<RefStore::Impl::Validated> RefStore::Impl::validate(
   }
 
   const bool reftable = configured.config->reftable;
-  const ObjectFormat format =
-      configured.config->sha256 ? ObjectFormat::sha256 : ObjectFormat::sha1;
+  const ObjectFormat format = configured.config->sha256 ? ObjectFormat::sha256 : ObjectFormat::sha1;
   RefReader reader(*repository, configured.config, std::move(configured.stamps), previous.get());
   if (reftable) {
     FileStamps stamps;
@@ -304,8 +305,8 @@ io::Task<RefStore::Impl::Validated> RefStore::Impl::validate(
   co_return result;
 }
 
-// Every loose ref costs a look at each request, so a repository with many of them is packed: by git,
-// in the background, one job at a time, ever more rarely while it fails.
+// Every loose ref costs a look at each request, so a repository with many of them is packed: by
+// git, in the background, one job at a time, ever more rarely while it fails.
 void RefStore::Impl::pack_if_many(const std::shared_ptr<State>& state, const LoadedRefs& loaded,
                                   const std::shared_ptr<const Repository>& repository,
                                   WorkerPool& workers) {

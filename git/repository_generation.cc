@@ -84,8 +84,8 @@ void RepositoryGeneration::seal_blocking() {
 
 io::Result<void> RepositoryGeneration::store() const {
   if (path_.empty()) return {};
-  const std::string text = "1 " + std::to_string(generation_) + " " + std::to_string(reserved_) +
-                           " " + digest_ + "\n";
+  const std::string text =
+      "1 " + std::to_string(generation_) + " " + std::to_string(reserved_) + " " + digest_ + "\n";
   const std::string draft = path_ + ".tmp";
   io::UniqueFd fd(::open(draft.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
   if (!fd.valid()) return io::fail_errno("create a generation file");

@@ -2,11 +2,11 @@
 // RepositoryGeneration: the number that grows with every change of a repository's refs and is never
 // lower than one that was ever given out, also after kill -9 or a power cut. One file a repository:
 //   1 <generation> <reserved> <digest of the refs at that generation> LF
-// Numbers up to `reserved` may have been given out since the file was written, so that a change costs
-// a write (tmp, fsync, rename, fsync of the folder) only once in kGenerationBlock. A process that
-// finds reserved == generation and the same digest continues with it; else it begins above reserved.
-// The first number is the unix time in ms: above all former ones even if the file was lost.
-// Blocking; one caller at a time. Owned by the ref store's state of the repository.
+// Numbers up to `reserved` may have been given out since the file was written, so that a change
+// costs a write (tmp, fsync, rename, fsync of the folder) only once in kGenerationBlock. A process
+// that finds reserved == generation and the same digest continues with it; else it begins above
+// reserved. The first number is the unix time in ms: above all former ones even if the file was
+// lost. Blocking; one caller at a time. Owned by the ref store's state of the repository.
 
 #include <cstdint>
 #include <string>

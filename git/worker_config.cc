@@ -24,7 +24,9 @@ struct ConfigFree {
   void operator()(git_config* config) const { git_config_free(config); }
 };
 
-std::string folder_of(const std::string& file) { return file.substr(0, file.rfind('/')); }
+std::string folder_of(const std::string& file) {
+  return file.substr(0, file.rfind('/'));
+}
 
 class ConfigReader {
  public:

@@ -1,8 +1,8 @@
 #pragma once
 // Reads what a repository's configuration says about serving it: <common_dir>/config, the files it
-// includes and, with extensions.worktreeConfig, <git_dir>/config.worktree. Over libgit2's file parser;
-// conditional includes, which need more than the file, make git itself print it. Workers only; blocks.
-// Malformed files: Errc::corrupt with a text that names file and line.
+// includes and, with extensions.worktreeConfig, <git_dir>/config.worktree. Over libgit2's file
+// parser; conditional includes, which need more than the file, make git itself print it. Workers
+// only; blocks. Malformed files: Errc::corrupt with a text that names file and line.
 
 #include <string>
 

@@ -36,8 +36,8 @@ std::vector<char*> pointers(std::vector<std::string>& strings) {
 }
 
 int poll_timeout_ms(io::Instant deadline) {
-  const auto left = std::chrono::ceil<std::chrono::milliseconds>(
-      deadline - std::chrono::steady_clock::now());
+  const auto left =
+      std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
   return static_cast<int>(std::clamp<std::int64_t>(left.count(), 0, 1000));
 }
 
@@ -49,11 +49,16 @@ io::Result<void> GitRunner::run(std::vector<std::string> arguments, std::string_
   Pipe out;
   if (!in.open() || !out.open()) return io::fail(io::Errc::unavailable, "pipe to git", errno);
   arguments.insert(arguments.begin(), git_path_);
-  std::vector<std::string> environment = {
-      "GIT_DIR=" + git_dir_,  "GIT_CONFIG_NOSYSTEM=1",   "GIT_CONFIG_GLOBAL=/dev/null",
-      "GIT_TERMINAL_PROMPT=0", "GIT_ALLOW_PROTOCOL=none", "GIT_NO_REPLACE_OBJECTS=1",
-      "GIT_NO_LAZY_FETCH=1",  "GIT_OPTIONAL_LOCKS=0",    "LC_ALL=C",
-      "PATH=/usr/local/bin:/usr/bin:/bin"};
+  std::vector<std::string> environment = {"GIT_DIR=" + git_dir_,
+                                          "GIT_CONFIG_NOSYSTEM=1",
+                                          "GIT_CONFIG_GLOBAL=/dev/null",
+                                          "GIT_TERMINAL_PROMPT=0",
+                                          "GIT_ALLOW_PROTOCOL=none",
+                                          "GIT_NO_REPLACE_OBJECTS=1",
+                                          "GIT_NO_LAZY_FETCH=1",
+                                          "GIT_OPTIONAL_LOCKS=0",
+                                          "LC_ALL=C",
+                                          "PATH=/usr/local/bin:/usr/bin:/bin"};
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, in.read.get(), 0);

@@ -1,8 +1,8 @@
 #pragma once
-// GitRunner: runs git from a worker process and streams its output, for what libgit2 cannot do. Blocks
-// until git has ended, the consumer has seen enough, or the deadline has passed; git is killed then.
-// Its environment is built from nothing: no system or user configuration, no transports, no
-// replacement objects, as upload-pack itself ignores them. Workers only.
+// GitRunner: runs git from a worker process and streams its output, for what libgit2 cannot do.
+// Blocks until git has ended, the consumer has seen enough, or the deadline has passed; git is
+// killed then. Its environment is built from nothing: no system or user configuration, no
+// transports, no replacement objects, as upload-pack itself ignores them. Workers only.
 
 #include <functional>
 #include <string>

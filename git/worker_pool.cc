@@ -42,10 +42,10 @@ io::Errc errc_of(WorkerStatus status) {
 }
 
 struct Counters {
-  io::Counter requests = io::Metrics::instance().counter(
-      "weir_git_worker_requests_total", "", "Requests that loops sent to git workers");
-  io::Counter restarts = io::Metrics::instance().counter(
-      "weir_git_worker_deaths_total", "", "Git workers that died or were killed");
+  io::Counter requests = io::Metrics::instance().counter("weir_git_worker_requests_total", "",
+                                                         "Requests that loops sent to git workers");
+  io::Counter restarts = io::Metrics::instance().counter("weir_git_worker_deaths_total", "",
+                                                         "Git workers that died or were killed");
 };
 
 const Counters& counters() {
@@ -211,8 +211,7 @@ io::Task<io::Result<WorkerReply>> WorkerPool::Impl::call(
   co_return io::fail(io::Errc::unavailable, "git worker died");
 }
 
-WorkerPool::WorkerPool(io::EventLoop& loop, io::LauncherClient& launcher,
-                       WorkerPoolOptions options)
+WorkerPool::WorkerPool(io::EventLoop& loop, io::LauncherClient& launcher, WorkerPoolOptions options)
     : impl_(std::make_unique<Impl>(loop, launcher, std::move(options))) {}
 
 WorkerPool::~WorkerPool() = default;
@@ -296,9 +295,12 @@ io::Task<io::Result<LooseRefs>> WorkerPool::list_refs(std::shared_ptr<const Repo
 io::Task<bool> WorkerPool::Impl::pack(const Repository& repository) {
   io::SubprocessSpec spec;
   spec.argv = {options.git_path, "pack-refs", "--all", "--prune"};
-  spec.env = {"GIT_DIR=" + repository.git_dir, "GIT_CONFIG_NOSYSTEM=1",
-              "GIT_CONFIG_GLOBAL=/dev/null",   "GIT_TERMINAL_PROMPT=0",
-              "LC_ALL=C",                      "PATH=/usr/local/bin:/usr/bin:/bin"};
+  spec.env = {"GIT_DIR=" + repository.git_dir,
+              "GIT_CONFIG_NOSYSTEM=1",
+              "GIT_CONFIG_GLOBAL=/dev/null",
+              "GIT_TERMINAL_PROMPT=0",
+              "LC_ALL=C",
+              "PATH=/usr/local/bin:/usr/bin:/bin"};
   spec.merge_stderr = true;
   const io::Deadline deadline = io::Deadline::after(loop.now(), kPackTimeMax);
   auto child = co_await launcher.spawn(std::move(spec), deadline);
@@ -327,22 +329,24 @@ io::Task<void> WorkerPool::close() {
   impl_->jobs.request_stop();
   for (auto& worker : impl_->workers) {
     // Its end of the socket tells a worker to leave; the request under way is waited for.
-    auto turn = co_await worker->turn.acquire(
-        {}, io::Deadline::after(impl_->loop.now(), kCloseGrace));
+    auto turn =
+        co_await worker->turn.acquire({}, io::Deadline::after(impl_->loop.now(), kCloseGrace));
     if (!turn) {
       if (worker->child != nullptr) worker->child->kill(SIGKILL);
       turn = co_await worker->turn.acquire();
     }
     if (worker->child == nullptr) continue;
     worker->socket.reset();
-    const auto ended = co_await worker->child->wait(
-        {}, io::Deadline::after(impl_->loop.now(), kCloseGrace));
+    const auto ended =
+        co_await worker->child->wait({}, io::Deadline::after(impl_->loop.now(), kCloseGrace));
     if (!ended && worker->child != nullptr) worker->child->kill(SIGKILL);
     worker->child.reset();
   }
   co_await impl_->jobs.join();
 }
 
-std::size_t WorkerPool::queued() const { return impl_->queued; }
+std::size_t WorkerPool::queued() const {
+  return impl_->queued;
+}
 
 }  // namespace weir::git

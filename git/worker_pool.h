@@ -1,10 +1,10 @@
 #pragma once
-// WorkerPool: a loop's long-lived `weir git-worker` children, which open repositories so that the server
-// does not (libgit2 for configuration, peeling, single objects; `git cat-file --batch-check` and
-// `git rev-list` where libgit2 cannot). One request at a time each, over a socket pair; bounded queue
-// (kWorkerQueueMax); a request whose worker dies is tried once more on another, then fails with
-// Errc::unavailable; overrun of the deadline kills the worker. Repositories stick to a worker (its
-// caches stay warm). Loop thread only. Wire format: git/worker_protocol.h.
+// WorkerPool: a loop's long-lived `weir git-worker` children, which open repositories so that the
+// server does not (libgit2 for configuration, peeling, single objects; `git cat-file --batch-check`
+// and `git rev-list` where libgit2 cannot). One request at a time each, over a socket pair; bounded
+// queue (kWorkerQueueMax); a request whose worker dies is tried once more on another, then fails
+// with Errc::unavailable; overrun of the deadline kills the worker. Repositories stick to a worker
+// (its caches stay warm). Loop thread only. Wire format: git/worker_protocol.h.
 
 #include <cstdint>
 #include <functional>
@@ -48,13 +48,12 @@ class WorkerPool {
   io::Task<io::Result<std::vector<ObjectId>>> peel(std::shared_ptr<const Repository> repository,
                                                    ObjectFormat format, std::vector<ObjectId> ids,
                                                    io::StopToken stop, io::Deadline deadline);
-  // Whether every one of `wants` is reachable from `tips` (visible refs): commits and tags by walking,
-  // trees and blobs only if `allow_trees_and_blobs`. `refused` names the first that is not.
-  // `tips_digest` names the set of tips for the worker's cache.
+  // Whether every one of `wants` is reachable from `tips` (visible refs): commits and tags by
+  // walking, trees and blobs only if `allow_trees_and_blobs`. `refused` names the first that is
+  // not. `tips_digest` names the set of tips for the worker's cache.
   io::Task<io::Result<WantVerdict>> check_wants(std::shared_ptr<const Repository> repository,
                                                 ObjectFormat format, std::vector<ObjectId> wants,
-                                                std::vector<ObjectId> tips,
-                                                std::string tips_digest,
+                                                std::vector<ObjectId> tips, std::string tips_digest,
                                                 bool allow_trees_and_blobs, ObjectId& refused,
                                                 io::StopToken stop, io::Deadline deadline);
   // All refs as git itself lists them, for stores that are not files (reftable). `problem` receives
@@ -62,8 +61,8 @@ class WorkerPool {
   io::Task<io::Result<LooseRefs>> list_refs(std::shared_ptr<const Repository> repository,
                                             io::StopToken stop, io::Deadline deadline,
                                             std::string& problem);
-  // Packs the repository's refs with git, as a background job of the launcher: at most one a pool at
-  // a time; others are refused (false). `done` runs on the loop with git's success.
+  // Packs the repository's refs with git, as a background job of the launcher: at most one a pool
+  // at a time; others are refused (false). `done` runs on the loop with git's success.
   bool pack_refs(std::shared_ptr<const Repository> repository,
                  std::move_only_function<void(bool)> done);
 

@@ -29,9 +29,9 @@ struct WorkerRequest {
   std::string common_dir;
   ObjectFormat format = ObjectFormat::sha1;
   std::uint32_t time_ms_max = 0;
-  std::vector<ObjectId> ids;   // peel: to peel; check_wants: the wants
-  std::string tips_digest;     // check_wants from here on
-  bool has_tips = false;       // false: the worker may know them by their digest
+  std::vector<ObjectId> ids;  // peel: to peel; check_wants: the wants
+  std::string tips_digest;    // check_wants from here on
+  bool has_tips = false;      // false: the worker may know them by their digest
   std::vector<ObjectId> tips;
   bool allow_trees_and_blobs = false;
 };
@@ -48,10 +48,10 @@ enum class WorkerStatus : std::uint8_t {
 
 struct WorkerReply {
   WorkerStatus status = WorkerStatus::ok;
-  std::string problem;         // for logs and, where the operation says so, users
-  RepositoryConfig config;     // read_config
-  std::vector<ObjectId> ids;   // peel: one a request id; check_wants: the refused want, or none
-  LooseRefs refs;              // list_refs
+  std::string problem;        // for logs and, where the operation says so, users
+  RepositoryConfig config;    // read_config
+  std::vector<ObjectId> ids;  // peel: one a request id; check_wants: the refused want, or none
+  LooseRefs refs;             // list_refs
 };
 
 std::string encode_frame(const WorkerRequest& request);

@@ -73,9 +73,9 @@ std::size_t WorkerRepositories::TipSet::bytes() const {
 }
 
 WorkerReply WorkerRepositories::handle(const WorkerRequest& request) {
-  const GitRunner git(git_path_, request.git_dir,
-                      std::chrono::steady_clock::now() +
-                          std::chrono::milliseconds(request.time_ms_max));
+  const GitRunner git(
+      git_path_, request.git_dir,
+      std::chrono::steady_clock::now() + std::chrono::milliseconds(request.time_ms_max));
   WorkerReply reply;
   const auto take = [&reply](auto&& result, auto& into) {
     if (result) {
@@ -209,14 +209,14 @@ io::Result<ObjectId> WorkerRepositories::check_commits(const std::vector<ObjectI
                                                        const TipSet& tips, const GitRunner& git) {
   if (tips.tips.empty()) return wants.front();
   ObjectId refused;
-  const auto walked = git.run_lines(
-      {"rev-list", "--stdin", "--ignore-missing"}, revisions(wants, tips.tips),
-      [&](std::string_view line) {
-        const auto id = ObjectId::from_hex(line);
-        const bool wanted = id && std::ranges::find(wants, *id) != wants.end();
-        if (wanted) refused = *id;
-        return !wanted;
-      });
+  const auto walked = git.run_lines({"rev-list", "--stdin", "--ignore-missing"},
+                                    revisions(wants, tips.tips), [&](std::string_view line) {
+                                      const auto id = ObjectId::from_hex(line);
+                                      const bool wanted =
+                                          id && std::ranges::find(wants, *id) != wants.end();
+                                      if (wanted) refused = *id;
+                                      return !wanted;
+                                    });
   if (!walked) return std::unexpected(walked.error());
   return refused;
 }
@@ -252,8 +252,8 @@ io::Result<ObjectId> WorkerRepositories::check_objects(const WorkerRequest& requ
     std::vector<std::string> arguments = {"rev-list", "--objects", "--no-object-names", "--stdin",
                                           "--ignore-missing"};
     if (bitmap) arguments.push_back("--use-bitmap-index");
-    const auto walked = git.run_lines(
-        std::move(arguments), revisions(tips.tips, {}), [&](std::string_view line) {
+    const auto walked =
+        git.run_lines(std::move(arguments), revisions(tips.tips, {}), [&](std::string_view line) {
           const auto id = ObjectId::from_hex(line.substr(0, line.find(' ')));
           if (!id) return true;
           fits = fits && (all.size() + 1) * sizeof(ShortId) + tips.bytes() <= kTipSetBytesMax;
@@ -304,24 +304,27 @@ io::Result<LooseRefs> WorkerRepositories::list_refs(const GitRunner& git, std::s
   if (!version) return std::unexpected(version.error());
   const std::pair<int, int> needed{kReftableGit[0], kReftableGit[1]};
   LooseRefs refs;
-  const auto listed = git.run_lines(
-      {"for-each-ref", "--format=%(objectname) %(refname) %(symref)"}, "",
-      [&](std::string_view line) {
-        const std::size_t first = line.find(' ');
-        const std::size_t second = line.find(' ', first + 1);
-        if (first == std::string_view::npos || second == std::string_view::npos) return true;
-        const std::string_view name = line.substr(first + 1, second - first - 1);
-        const auto id = ObjectId::from_hex(line.substr(0, first));
-        if (!id || !is_ref_name(name)) return true;
-        LooseRef ref{std::string(name), {}, std::string(line.substr(second + 1))};
-        if (ref.target.empty()) ref.id = *id;
-        refs.refs.push_back(std::move(ref));
-        return refs.refs.size() <= kListedRefsMax;
-      });
+  const auto listed =
+      git.run_lines({"for-each-ref", "--format=%(objectname) %(refname) %(symref)"}, "",
+                    [&](std::string_view line) {
+                      const std::size_t first = line.find(' ');
+                      const std::size_t second = line.find(' ', first + 1);
+                      if (first == std::string_view::npos || second == std::string_view::npos)
+                        return true;
+                      const std::string_view name = line.substr(first + 1, second - first - 1);
+                      const auto id = ObjectId::from_hex(line.substr(0, first));
+                      if (!id || !is_ref_name(name)) return true;
+                      LooseRef ref{std::string(name), {}, std::string(line.substr(second + 1))};
+                      if (ref.target.empty()) ref.id = *id;
+                      refs.refs.push_back(std::move(ref));
+                      return refs.refs.size() <= kListedRefsMax;
+                    });
   if (!listed || refs.refs.size() > kListedRefsMax) {
     if (parse_git_version(*version) < needed) {
-      problem = "this repository stores its refs as reftable, which needs git 2.45 or later; the "
-                "configured one is " + version->substr(0, version->find('\n'));
+      problem =
+          "this repository stores its refs as reftable, which needs git 2.45 or later; the "
+          "configured one is " +
+          version->substr(0, version->find('\n'));
     }
     return io::fail(listed ? io::Errc::limit : io::Errc::unavailable, "list refs with git");
   }

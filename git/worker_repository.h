@@ -1,8 +1,8 @@
 #pragma once
-// WorkerRepositories: what a git worker does for a loop, request by request. Single-threaded, blocking,
-// in a process of its own that may be killed at any moment. Keeps object databases open and, for the
-// reachability of wants, sets of tips and of reachable ids by the tips' digest: at most
-// kTipSetBytesMax, least recently used first out. Every request ends by its own deadline.
+// WorkerRepositories: what a git worker does for a loop, request by request. Single-threaded,
+// blocking, in a process of its own that may be killed at any moment. Keeps object databases open
+// and, for the reachability of wants, sets of tips and of reachable ids by the tips' digest: at
+// most kTipSetBytesMax, least recently used first out. Every request ends by its own deadline.
 
 #include <array>
 #include <list>
@@ -29,8 +29,8 @@ class WorkerRepositories {
   using ShortId = std::array<std::uint8_t, 20>;
   struct TipSet {
     std::string key;
-    std::vector<ObjectId> tips;  // sorted
-    std::optional<std::vector<ObjectId>> tags;         // tips that are tags and what they nest
+    std::vector<ObjectId> tips;                     // sorted
+    std::optional<std::vector<ObjectId>> tags;      // tips that are tags and what they nest
     std::optional<std::vector<ShortId>> reachable;  // all objects
     std::size_t bytes() const;
   };

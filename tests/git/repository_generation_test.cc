@@ -64,8 +64,9 @@ TEST_F(GenerationTest, is_never_lower_or_reused_when_it_was_killed) {
 }
 
 TEST_F(GenerationTest, takes_a_lost_or_malformed_file_as_a_reason_to_ask_the_clock) {
-  for (const char* content : {"", "\n", "1", "1 5", "1 5 4 a\n", "2 5 5 a\n", "1 5 5 a", "x 5 5 a\n",
-                              "1 -5 5 a\n", "1 99999999999999999999999 5 a\n", "1 5 5\n"}) {
+  for (const char* content :
+       {"", "\n", "1", "1 5", "1 5 4 a\n", "2 5 5 a\n", "1 5 5 a", "x 5 5 a\n", "1 -5 5 a\n",
+        "1 99999999999999999999999 5 a\n", "1 5 5\n"}) {
     std::ofstream(path_, std::ios::trunc) << content;
     RepositoryGeneration generation(path_);
     EXPECT_EQ(advance(generation, "a", 7000), 7000U) << content;

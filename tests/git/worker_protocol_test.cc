@@ -6,8 +6,7 @@ namespace weir::git {
 namespace {
 
 std::string body_of(const std::string& frame) {
-  EXPECT_EQ(frame_body_bytes(frame.substr(0, kFrameHeaderBytes)),
-            frame.size() - kFrameHeaderBytes);
+  EXPECT_EQ(frame_body_bytes(frame.substr(0, kFrameHeaderBytes)), frame.size() - kFrameHeaderBytes);
   return frame.substr(kFrameHeaderBytes);
 }
 

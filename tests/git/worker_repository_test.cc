@@ -7,7 +7,9 @@
 namespace weir::git {
 namespace {
 
-ObjectId id(const std::string& hex) { return *ObjectId::from_hex(hex); }
+ObjectId id(const std::string& hex) {
+  return *ObjectId::from_hex(hex);
+}
 
 TEST(ParseTag, reads_object_and_type) {
   const std::string hex(40, 'a');
@@ -22,10 +24,11 @@ TEST(ParseTag, refuses_everything_else) {
   ObjectFacts facts;
   for (const std::string& content :
        {std::string(), std::string("object "), "object " + hex, "object " + hex + "\n",
-        "object " + hex + "\ntype", "object " + hex + "\ntype commit", "Object " + hex + "\ntype commit\n",
-        "object " + hex + "\ntype car\n", "object " + hex + "a\ntype commit\n",
-        "object " + hex.substr(1) + "\ntype commit\n", "type commit\nobject " + hex + "\n",
-        "object " + hex.substr(1) + "g\ntype commit\n", "object " + hex + " \ntype commit\n"}) {
+        "object " + hex + "\ntype", "object " + hex + "\ntype commit",
+        "Object " + hex + "\ntype commit\n", "object " + hex + "\ntype car\n",
+        "object " + hex + "a\ntype commit\n", "object " + hex.substr(1) + "\ntype commit\n",
+        "type commit\nobject " + hex + "\n", "object " + hex.substr(1) + "g\ntype commit\n",
+        "object " + hex + " \ntype commit\n"}) {
     EXPECT_FALSE(parse_tag(content, ObjectFormat::sha1, facts)) << content;
   }
 }
@@ -36,7 +39,8 @@ class WorkerRepositoryTest : public testing::TestWithParam<ObjectFormat> {
   WorkerRepositoryTest()
       : scratch_("--object-format=" + std::string(format_name(GetParam()))),
         worker_("/usr/bin/git") {
-    scratch_.run("mkdir " + scratch_.folder() + "/w && cd " + scratch_.folder() + "/w && echo one > file");
+    scratch_.run("mkdir " + scratch_.folder() + "/w && cd " + scratch_.folder() +
+                 "/w && echo one > file");
     first_ = commit("refs/heads/main", "one");
     second_ = commit("refs/heads/main", "two", first_);
     hidden_ = commit("refs/hidden/x", "secret", first_);
@@ -47,8 +51,8 @@ class WorkerRepositoryTest : public testing::TestWithParam<ObjectFormat> {
                      const std::string& parent = "") {
     const std::string blob = scratch_.git("hash-object -w --stdin", content);
     const std::string tree = scratch_.git("mktree", "100644 blob " + blob + "\tfile\n");
-    const std::string made = scratch_.git("commit-tree " + tree + " -m x" +
-                                          (parent.empty() ? "" : " -p " + parent));
+    const std::string made =
+        scratch_.git("commit-tree " + tree + " -m x" + (parent.empty() ? "" : " -p " + parent));
     scratch_.git("update-ref " + ref + " " + made);
     return made;
   }
@@ -91,12 +95,12 @@ TEST_P(WorkerRepositoryTest, peels_tags_of_tags_and_nothing_else) {
   scratch_.git("tag -a -m x v2 v1 2>/dev/null");
   scratch_.git("tag -a -m x tree " + first_ + "^{tree}");
   WorkerRequest made = request(WorkerOperation::peel);
-  made.ids = {id(first_), id(object("v1")), id(object("v2")), id(object("tree")),
-              id(object("main^{tree}")), id(std::string(first_.size(), 'e'))};
+  made.ids = {id(first_),         id(object("v1")),          id(object("v2")),
+              id(object("tree")), id(object("main^{tree}")), id(std::string(first_.size(), 'e'))};
   const WorkerReply reply = worker_.handle(made);
   ASSERT_EQ(reply.status, WorkerStatus::ok) << reply.problem;
-  EXPECT_EQ(reply.ids, (std::vector<ObjectId>{{}, id(first_), id(first_),
-                                              id(object("main~1^{tree}")), {}, {}}));
+  EXPECT_EQ(reply.ids, (std::vector<ObjectId>{
+                           {}, id(first_), id(first_), id(object("main~1^{tree}")), {}, {}}));
   // Objects that came after the database was opened are found.
   scratch_.git("tag -a -m later v3 " + second_);
   scratch_.git("repack -adq");
@@ -110,7 +114,8 @@ TEST_P(WorkerRepositoryTest, allows_what_visible_refs_reach_and_refuses_the_rest
   EXPECT_TRUE(allowed(first_));
   EXPECT_FALSE(allowed(hidden_));
   EXPECT_FALSE(allowed(std::string(first_.size(), 'e')));
-  const std::string loose = scratch_.git("commit-tree " + object(second_ + "^{tree}") + " -m loose");
+  const std::string loose =
+      scratch_.git("commit-tree " + object(second_ + "^{tree}") + " -m loose");
   EXPECT_FALSE(allowed(loose));
 }
 
