@@ -15,12 +15,16 @@ struct Http2Callbacks {
     return {reinterpret_cast<const char*>(bytes), size};
   }
 
+  // The library drops PRIORITY frames without a word once they are switched off.
   static int begin_frame(nghttp2_session*, const nghttp2_frame_hd* header, void* user_data) {
-    const bool unknown = header->type > NGHTTP2_CONTINUATION;
-    if (unknown || header->type == NGHTTP2_PRIORITY) {
-      self(user_data).charge(Http2Offence::ignored_frame);
-    }
+    if (header->type == NGHTTP2_PRIORITY) self(user_data).charge(Http2Offence::ignored_frame);
     return 0;
+  }
+
+  // Called when an unknown frame has come in whole, its payload dropped.
+  static int unknown_frame(nghttp2_session*, void**, const nghttp2_frame_hd*, void* user_data) {
+    self(user_data).charge(Http2Offence::ignored_frame);
+    return NGHTTP2_ERR_CANCEL;
   }
 
   static int begin_headers(nghttp2_session*, const nghttp2_frame* frame, void* user_data) {
@@ -36,7 +40,8 @@ struct Http2Callbacks {
     Http2Session& session = self(user_data);
     if (frame->headers.cat != NGHTTP2_HCAT_REQUEST) {
       session.trailer_bytes_ += name_bytes + value_bytes + kFieldOverheadBytes;
-      if (session.trailer_bytes_ > kHttp2TrailerBytesMax) session.charge(Http2Offence::header_overrun);
+      if (session.trailer_bytes_ > kHttp2TrailerBytesMax)
+        session.charge(Http2Offence::header_overrun);
       return 0;
     }
     Http2Stream* stream = stream_of(library, frame->hd.stream_id);
@@ -76,6 +81,9 @@ struct Http2Callbacks {
       case NGHTTP2_SETTINGS:
         // The first belongs to the preface.
         if (!ack && session.settings_received_++ > 0) session.charge(Http2Offence::control_frame);
+        break;
+      case NGHTTP2_GOAWAY:
+        session.ending_known_ = true;
         break;
       case NGHTTP2_PING:
         if (!ack) session.charge(Http2Offence::control_frame);
@@ -127,6 +135,7 @@ struct Http2Callbacks {
     nghttp2_session_callbacks* table = nullptr;
     if (nghttp2_session_callbacks_new(&table) != 0) return nullptr;
     nghttp2_session_callbacks_set_on_begin_frame_callback(table, begin_frame);
+    nghttp2_session_callbacks_set_unpack_extension_callback(table, unknown_frame);
     nghttp2_session_callbacks_set_on_begin_headers_callback(table, begin_headers);
     nghttp2_session_callbacks_set_on_header_callback(table, header);
     nghttp2_session_callbacks_set_on_invalid_header_callback(table, invalid_header);
@@ -146,6 +155,10 @@ nghttp2_option* make_options() {
   if (nghttp2_option_new(&option) != 0) return nullptr;
   nghttp2_option_set_no_auto_window_update(option, 1);
   nghttp2_option_set_no_closed_streams(option, 1);
+  // Unknown frames are ignored, but seen, so that they can be counted.
+  for (unsigned type = NGHTTP2_CONTINUATION + 1; type < 256; ++type) {
+    nghttp2_option_set_user_recv_extension_type(option, static_cast<std::uint8_t>(type));
+  }
   // Behind our own budget (http2_abuse.h):
   nghttp2_option_set_stream_reset_rate_limit(option, 200, 20);
   nghttp2_option_set_max_continuations(option, 8);

@@ -13,6 +13,9 @@ namespace weir::http {
 namespace {
 
 constexpr std::size_t kResponseFieldsUsual = 24;  // more go to the heap
+// Small answers are written at once: they skip the scheduler, which is there for bulk.
+constexpr std::size_t kInlineBytesMax = 8 * 1024;
+constexpr std::size_t kInlineReserveBytes = 1024;  // head, frame headers, acknowledgements
 constexpr std::uint8_t kBorrowed = NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE;
 
 nghttp2_nv field(std::string_view name, std::string_view value, std::uint8_t flags = kBorrowed) {
@@ -50,7 +53,13 @@ void Http2Session::output_ready(Http2Stream& stream) {
   else
     nghttp2_session_resume_data(session_, stream.id_);
   if (stream.bodiless_) stream.take_output(stream.output().size());
-  ask_write(stream.flow_);
+  const std::size_t bytes = stream.output().size() + kInlineReserveBytes;
+  if (write_asked_ || in_library_ || !pending_.empty() || bytes > kInlineBytesMax ||
+      connection_.stream().room() < bytes) {
+    return ask_write(stream.flow_);
+  }
+  turn_flow_ = stream.flow_;
+  make_output(bytes);
 }
 
 void Http2Session::submit_head(Http2Stream& stream) {
@@ -191,8 +200,6 @@ void Http2Session::on_write_turn(std::size_t bytes_max) {
   const Entered entered(*this);
   write_asked_ = false;
   if (ended_ || stream_closed_) return;
-  turn_bytes_left_ = std::max(bytes_max, kFrameHeaderBytes + kDataPayloadBytesMax);
-  paused_ = false;
   for (Http2Stream* waiter = flow_waiters_.first(); waiter != nullptr;) {
     Http2Stream& stream = *waiter;
     waiter = flow_waiters_.next(stream);
@@ -200,9 +207,18 @@ void Http2Session::on_write_turn(std::size_t bytes_max) {
     stream.io::ListNode<FlowWaiters>::unlink();
     nghttp2_session_resume_data(session_, stream.id_);
   }
+  make_output(std::max(bytes_max, kFrameHeaderBytes + kDataPayloadBytesMax));
+}
+
+// Frames of turn_flow_, and control frames, for about `bytes_max`.
+void Http2Session::make_output(std::size_t bytes_max) {
+  turn_bytes_left_ = bytes_max;
+  paused_ = false;
   while (flush_pending()) {
     const std::uint8_t* data = nullptr;
+    in_library_ = true;
     const ssize_t made = nghttp2_session_mem_send(session_, &data);
+    in_library_ = false;
     if (made < 0) return fail_at_once();
     if (made == 0) break;
     pending_ = {data, static_cast<std::size_t>(made)};

@@ -87,7 +87,9 @@ void Http2Session::retire(Http2Stream& stream) {
 void Http2Session::on_data(std::span<const std::uint8_t> bytes) {
   const Entered entered(*this);
   if (ended_ || stream_closed_) return;
+  in_library_ = true;
   const ssize_t taken = nghttp2_session_mem_recv(session_, bytes.data(), bytes.size());
+  in_library_ = false;
   dispatch();
   if (taken < 0) return input_failed(static_cast<int>(taken));
   ask_write_if_wanted();
@@ -149,7 +151,6 @@ void Http2Session::head_received(Http2Stream& stream, bool body_follows) {
   head_stream_ = nullptr;
   stream.peer_ = &connection_.stream().info();
   stream.connection_id_ = connection_.id();
-  stream.head_done_ = true;
   stream.upload_ended_ = !body_follows;
   if (const auto refusal = builder_.finish(stream.head_, body_follows)) {
     return refuse(stream, *refusal);
@@ -294,6 +295,7 @@ void Http2Session::charge(Http2Offence offence) {
 }
 
 void Http2Session::fail_connection(std::uint32_t error) {
+  ending_known_ = true;
   nghttp2_session_terminate_session(session_, error);
   ask_write({});
 }
@@ -331,6 +333,9 @@ void Http2Session::input_failed(int library_error) {
 void Http2Session::end_if_done() {
   if (ended_ || stream_closed_ || !pending_.empty()) return;
   if (nghttp2_session_want_read(session_) != 0 || nghttp2_session_want_write(session_) != 0) return;
+  if (!ending_known_) {
+    connection_.handler().on_refused(connection_.stream().info(), 0, "HTTP/2 protocol error");
+  }
   ended_ = true;
   all_left();
   connection_.stream().close_gracefully();
@@ -338,7 +343,7 @@ void Http2Session::end_if_done() {
 
 void Http2Session::drain() {
   if (draining_ || ended_ || stream_closed_) return;
-  draining_ = true;
+  draining_ = ending_known_ = true;
   // First "stop opening streams", then, when those under way have arrived, which was the last.
   nghttp2_submit_shutdown_notice(session_);
   connection_.stream().loop().timers().arm(drain_timer_, now() + kDrainNoticeDelay);

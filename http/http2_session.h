@@ -95,6 +95,7 @@ class Http2Session final : public Session {
   void ask_write(io::WriteFlow flow);
   void ask_write_if_wanted();
   bool flush_pending();
+  void make_output(std::size_t bytes_max);
   void end_if_done();
   void fail_connection(std::uint32_t error);  // GOAWAY, then close
   void fail_at_once();                        // the library is out of order
@@ -125,11 +126,13 @@ class Http2Session final : public Session {
   io::WriteFlow turn_flow_;
   std::size_t turn_bytes_left_ = 0;
   int entered_ = 0;
+  bool in_library_ = false;
   bool write_asked_ = false;
   bool paused_ = false;  // a stream has more than this turn may carry
   bool draining_ = false;
   bool abusive_ = false;
-  bool ended_ = false;  // the Stream is being closed by us
+  bool ending_known_ = false;  // why the connection will end was said or logged
+  bool ended_ = false;         // the Stream is being closed by us
   bool stream_closed_ = false;
   io::Instant idle_since_{};
   Http2Stream* head_stream_ = nullptr;  // whose header block is arriving

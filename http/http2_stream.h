@@ -43,7 +43,6 @@ class Http2Stream final : public Exchange,
   bool open_ = true;         // the protocol's stream is not closed
   bool dispatched_ = false;  // the handler knows it
   bool refused_ = false;     // answered by the session itself
-  bool head_done_ = false;   // the request's header block is complete
   bool head_submitted_ = false;
   bool end_sent_ = false;      // END_STREAM of the response is out, or surely will be
   bool bodiless_ = false;      // HEAD, 204, 304: bytes written are dropped

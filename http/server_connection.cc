@@ -1,5 +1,8 @@
 #include "http/server_connection.h"
 
+#include <cstring>
+#include <utility>
+
 #include "http/http1_session.h"
 #include "http/http2_session.h"
 #include "http/session.h"
@@ -10,6 +13,14 @@ namespace {
 std::unique_ptr<Session> make_session(ServerConnection& connection, const io::StreamInfo& info) {
   if (info.alpn == "h2") return make_http2_session(connection);
   return std::make_unique<Http1Session>(connection);
+}
+
+// Long enough to be no HTTP/1 request of ours; one that comes in smaller pieces is refused as
+// HTTP/1.
+bool is_http2_preface(std::span<const std::uint8_t> bytes) {
+  constexpr std::string_view kStart = "PRI * HTTP/2.0\r\n\r\n";
+  return bytes.size() >= kStart.size() &&
+         std::memcmp(bytes.data(), kStart.data(), kStart.size()) == 0;
 }
 
 }  // namespace
@@ -46,6 +57,11 @@ void ServerConnection::on_open(const io::StreamInfo& info) {
 }
 
 void ServerConnection::on_data(std::span<const std::uint8_t> bytes) {
+  // Without ALPN a client may still know that we speak HTTP/2 (RFC 9113 3.3).
+  if (std::exchange(first_data_, false) && !stream_.info().tls && is_http2_preface(bytes)) {
+    session_ = make_http2_session(*this);
+    if (draining_) session_->drain();
+  }
   session_->on_data(bytes);
 }
 

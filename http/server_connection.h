@@ -1,9 +1,10 @@
 #pragma once
 // ServerConnection: one accepted connection: a Stream and, after ALPN, an Http1Session or
-// Http2Session on it. Made with new; destroys itself when the stream is closed and every exchange
-// was released, and tells its registry. Timeouts (progress, not totals): request head kHeadTimeout
-// from its first byte, idle keep-alive kIdleTimeoutHttp1 / kIdleTimeoutHttp2, body at least
-// kBodyBytesPerSecondMin after a grace, response stalls by the Stream. Loop thread only.
+// Http2Session on it (without TLS: HTTP/2 when the client begins with its preface). Made with new;
+// destroys itself when the stream is closed and every exchange was released, and tells its registry.
+// Timeouts (progress, not totals): request head kHeadTimeout from its first byte, idle keep-alive
+// kIdleTimeoutHttp1 / kIdleTimeoutHttp2, body at least kBodyBytesPerSecondMin after a grace, response
+// stalls by the Stream. Loop thread only.
 
 #include <cstdint>
 #include <memory>
@@ -64,6 +65,7 @@ class ServerConnection final : public io::ListNode<ServerConnection>, io::Stream
   ConnectionRegistry& registry_;
   io::Stream stream_;
   std::unique_ptr<Session> session_;
+  bool first_data_ = true;
   bool draining_ = false;
   bool stream_closed_ = false;
   io::CloseReason close_reason_ = io::CloseReason::local;
