@@ -9,9 +9,11 @@
 namespace weir::git {
 namespace {
 
-constexpr std::int64_t kSecond_ns = 1'000'000'000;
+constexpr std::int64_t kSecondNs = 1'000'000'000;
 
-std::int64_t to_ns(const timespec& time) { return time.tv_sec * kSecond_ns + time.tv_nsec; }
+std::int64_t to_ns(const timespec& time) {
+  return time.tv_sec * kSecondNs + time.tv_nsec;
+}
 
 }  // namespace
 
@@ -32,7 +34,8 @@ bool FileStamp::is_racy_now() const {
   timespec now;
   clock_gettime(CLOCK_REALTIME, &now);
   // The change time alone: unlike mtime nobody can set it, and every change moves it.
-  return ctime_ns > to_ns(now) - kRacyWindow.count();
+  const io::Duration window = ctime_ns % kSecondNs == 0 ? kCoarseRacyWindow : kRacyWindow;
+  return ctime_ns > to_ns(now) - window.count();
 }
 
 void FileStamps::add(std::string path, const FileStamp& stamp, bool follow) {

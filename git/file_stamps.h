@@ -18,6 +18,8 @@ namespace weir::git {
 
 // Two ticks of the slowest kernel (HZ=100).
 inline constexpr io::Duration kRacyWindow = std::chrono::milliseconds(20);
+// For times without a fraction: a file system that keeps whole (or even) seconds.
+inline constexpr io::Duration kCoarseRacyWindow = std::chrono::seconds(2);
 
 struct FileStamp {
   std::uint64_t device = 0;

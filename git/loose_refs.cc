@@ -18,7 +18,9 @@ namespace {
 constexpr std::array<std::string_view, 3> kWorktreeRefs = {"refs/bisect", "refs/rewritten",
                                                            "refs/worktree"};
 
-bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+bool is_space(char c) {
+  return c == ' ' || (c >= '\t' && c <= '\r');
+}
 
 struct DirCloser {
   void operator()(DIR* dir) const { ::closedir(dir); }

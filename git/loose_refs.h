@@ -1,9 +1,9 @@
 #pragma once
 // LooseRefs: HEAD and the files below refs/, as read from disk, unresolved. Blocking: pool threads
-// only. Per-worktree refs and HEAD come from git_dir, all others from common_dir. Bounded: file size,
-// depth and count; symbolic links to directories are not followed. A malformed file is a broken ref,
-// which hides a packed ref of the same name, as in git; unreadable directories are errors.
-// Format: gitrepository-layout(5), git's files-backend.c.
+// only. Per-worktree refs and HEAD come from git_dir, all others from common_dir. Bounded: file
+// size, depth and count; symbolic links to directories are not followed. A malformed file is a
+// broken ref, which hides a packed ref of the same name, as in git; unreadable directories are
+// errors. Format: gitrepository-layout(5), git's files-backend.c.
 
 #include <optional>
 #include <string>
@@ -37,9 +37,10 @@ struct LooseRefs {
 // What a loose ref file (or HEAD) says; broken if it is malformed.
 LooseRef parse_loose_ref(std::string_view name, std::string_view content, ObjectFormat format);
 
-// `stamps` gains every directory and file, each as it was just before it was read. Directories alone
-// do not do: git renames a lock file into place, which changes the directory, but a foreign tool that
-// writes a ref file in place changes only the file. The count falls when the store packs the refs.
+// `stamps` gains every directory and file, each as it was just before it was read. Directories
+// alone do not do: git renames a lock file into place, which changes the directory, but a foreign
+// tool that writes a ref file in place changes only the file. The count falls when the store packs
+// the refs.
 io::Result<LooseRefs> read_loose_refs_blocking(const Repository& repository, ObjectFormat format,
                                                FileStamps& stamps);
 

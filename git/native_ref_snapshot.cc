@@ -90,8 +90,8 @@ RefOverlay resolve_refs(const RefSources& sources) {
     const auto& loose = sources.loose.refs;
     const auto found = std::ranges::lower_bound(loose, line.name, {}, &LooseRef::name);
     if (found != loose.end() && found->name == line.name) continue;
-    overlay.items.push_back({std::string(line.name),
-                             ObjectId::from_hex(line.hex).value_or(ObjectId{}), {}, {}, false});
+    overlay.items.push_back(
+        {std::string(line.name), ObjectId::from_hex(line.hex).value_or(ObjectId{}), {}, {}, false});
   }
   std::ranges::sort(overlay.items, {}, &RefOverlay::Item::name);
   LooseRef head = sources.loose.head;
@@ -247,14 +247,16 @@ bool NativeRefSnapshot::same_lines(std::size_t chunk, const NativeRefSnapshot& o
   return true;
 }
 
-// Patterns are ranges of the sorted names; painted in order, so that the last one that matches wins.
+// Patterns are ranges of the sorted names; painted in order, so that the last one that matches
+// wins.
 void NativeRefSnapshot::hide(Service service, const std::vector<std::string>& patterns) {
   const auto bit = static_cast<std::uint8_t>(1U << static_cast<unsigned>(service));
   for (const std::string& text : patterns) {
     const HidePattern pattern(text);
     const auto paint = [&](std::size_t begin, std::size_t end) {
       for (std::size_t i = begin; i < end; ++i) {
-        hidden_[i] = static_cast<std::uint8_t>(pattern.hides ? hidden_[i] | bit : hidden_[i] & ~bit);
+        hidden_[i] =
+            static_cast<std::uint8_t>(pattern.hides ? hidden_[i] | bit : hidden_[i] & ~bit);
       }
     };
     const std::size_t exact = lower_bound(pattern.prefix);

@@ -1,10 +1,10 @@
 #pragma once
-// NativeRefSnapshot: the RefSnapshot that is made of ref files. A sorted array of pointers to ref lines
-// (packed_refs.h): most into the shared packed-refs bytes, the rest into a small overlay made of the
-// loose refs. Cut into chunks at names (begins_chunk), so that a chunk is a function of its refs
-// alone: a rebuild takes over every chunk whose lines did not change, with its digest and its rendered
-// bytes. Built on a pool thread in two steps with the peeling between them; immutable once published,
-// but for rendered bytes, which are filled in on first use under the chunk's mutex.
+// NativeRefSnapshot: the RefSnapshot that is made of ref files. A sorted array of pointers to ref
+// lines (packed_refs.h): most into the shared packed-refs bytes, the rest into a small overlay made
+// of the loose refs. Cut into chunks at names (begins_chunk), so that a chunk is a function of its
+// refs alone: a rebuild takes over every chunk whose lines did not change, with its digest and its
+// rendered bytes. Built on a pool thread in two steps with the peeling between them; immutable once
+// published, but for rendered bytes, which are filled in on first use under the chunk's mutex.
 // Bounded: 8 bytes a ref + <= 8 in the id table + 1 if refs are hidden + rendered bytes; bytes().
 
 #include <array>
@@ -32,7 +32,8 @@ struct RefSources {
   std::vector<std::string> shallow;  // hex ids of the shallow file
 };
 
-// Step one: what stands above the packed refs, symbolic refs resolved (chains of at most 5, as git).
+// Step one: what stands above the packed refs, symbolic refs resolved (chains of at most 5, as
+// git).
 struct RefOverlay {
   struct Item {
     std::string name;
@@ -112,9 +113,7 @@ class NativeRefSnapshot final : public RefSnapshot {
   std::string_view name(std::size_t index) const {
     return ref_line_name(lines_[index], packed_->hex_bytes());
   }
-  RefLine line(std::size_t index) const {
-    return RefLine::at(lines_[index], packed_->hex_bytes());
-  }
+  RefLine line(std::size_t index) const { return RefLine::at(lines_[index], packed_->hex_bytes()); }
   bool hidden(std::size_t index, Service service) const {
     return !hidden_.empty() && (hidden_[index] & (1U << static_cast<unsigned>(service))) != 0;
   }

@@ -43,7 +43,8 @@ struct Traits {
   bool fully_peeled = false;
 };
 
-// "# pack-refs with: peeled fully-peeled sorted "; whether the lines are sorted is looked at instead.
+// "# pack-refs with: peeled fully-peeled sorted "; whether the lines are sorted is looked at
+// instead.
 bool parse_header(std::string_view text, Traits& traits) {
   constexpr std::string_view kStart = "# pack-refs with:";
   if (!text.starts_with(kStart)) return false;
@@ -127,8 +128,8 @@ io::Result<void> PackedRefs::index(std::size_t& line) {
     if (is_ref_name(name)) {
       const auto number = static_cast<std::uint32_t>(offsets_.size());
       offsets_.push_back(static_cast<std::uint32_t>(at - begin));
-      const bool known = peeled || traits.fully_peeled ||
-                         (traits.peeled && name.starts_with("refs/tags/"));
+      const bool known =
+          peeled || traits.fully_peeled || (traits.peeled && name.starts_with("refs/tags/"));
       if (!known) unpeeled_.push_back(number);
       if (begins_chunk(name)) chunk_starts_.push_back(number);
       sorted = sorted && previous < name;
@@ -151,9 +152,8 @@ void PackedRefs::sort() {
   std::vector<std::uint32_t> order(offsets_.size());
   for (std::uint32_t i = 0; i < order.size(); ++i) order[i] = i;
   const auto name_of = [this](std::uint32_t number) { return name(number); };
-  std::ranges::sort(order, {}, [&](std::uint32_t number) {
-    return std::pair(name_of(number), number);
-  });
+  std::ranges::sort(order, {},
+                    [&](std::uint32_t number) { return std::pair(name_of(number), number); });
   const auto repeated = std::ranges::unique(order, {}, name_of);
   skipped_ += repeated.size();
   order.erase(repeated.begin(), repeated.end());

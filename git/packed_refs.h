@@ -1,9 +1,9 @@
 #pragma once
-// PackedRefs: the packed-refs file, indexed. Immutable; shared by successive snapshots while the file
-// stays the same. Keeps the bytes as read (hex lower-cased) plus 4 bytes a ref; no allocation per
-// ref. The file is read, not mapped: a foreign truncation of a mapped file would kill the process.
-// Bounded by kPackedRefsBytesMax. Malformed bytes: Errc::corrupt and the line's number; lines with a
-// bad name are skipped and counted, as git does. Format: git's packed-backend.c,
+// PackedRefs: the packed-refs file, indexed. Immutable; shared by successive snapshots while the
+// file stays the same. Keeps the bytes as read (hex lower-cased) plus 4 bytes a ref; no allocation
+// per ref. The file is read, not mapped: a foreign truncation of a mapped file would kill the
+// process. Bounded by kPackedRefsBytesMax. Malformed bytes: Errc::corrupt and the line's number;
+// lines with a bad name are skipped and counted, as git does. Format: git's packed-backend.c,
 // gitrepository-layout(5).
 
 #include <cstdint>
@@ -48,8 +48,8 @@ class PackedRefs {
   // `line`: set to the number of the offending line when the result is Errc::corrupt.
   static io::Result<std::shared_ptr<const PackedRefs>> parse(std::string bytes, ObjectFormat format,
                                                              std::size_t& line);
-  // Reads <common_dir>/packed-refs; a missing file is an empty set. `stamp` describes what was read.
-  // `same` is returned if it was read under that very stamp and can be trusted.
+  // Reads <common_dir>/packed-refs; a missing file is an empty set. `stamp` describes what was
+  // read. `same` is returned if it was read under that very stamp and can be trusted.
   static io::Result<std::shared_ptr<const PackedRefs>> read_blocking(
       const std::string& path, ObjectFormat format, const std::shared_ptr<const PackedRefs>& same,
       FileStamp same_stamp, FileStamp& stamp, std::size_t& line);

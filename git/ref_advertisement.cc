@@ -1,5 +1,6 @@
-// How a snapshot looks on the wire: ls-refs, the v0/v1 advertisements, the v2 capabilities. Byte for
-// byte what git 2.39 sends for the same refs, agent apart; differences are noted where they are made.
+// How a snapshot looks on the wire: ls-refs, the v0/v1 advertisements, the v2 capabilities. Byte
+// for byte what git 2.39 sends for the same refs, agent apart; differences are noted where they are
+// made.
 
 #include <algorithm>
 
@@ -60,8 +61,7 @@ void NativeRefSnapshot::render(Form form, std::size_t begin, std::size_t end,
   }
 }
 
-std::shared_ptr<const std::string> NativeRefSnapshot::rendered(Form form,
-                                                               std::size_t chunk) const {
+std::shared_ptr<const std::string> NativeRefSnapshot::rendered(Form form, std::size_t chunk) const {
   Chunk& shared = *chunks_[chunk];
   const std::lock_guard lock(shared.mutex);
   std::shared_ptr<const std::string>& slot = shared.rendered[form];
@@ -83,8 +83,8 @@ void NativeRefSnapshot::emit(Form form, std::size_t begin, std::size_t end, Rend
   if ((wanted_.load(std::memory_order_relaxed) & bit) == 0) {
     wanted_.fetch_or(bit, std::memory_order_relaxed);
   }
-  auto chunk = static_cast<std::size_t>(
-      std::ranges::upper_bound(starts_, begin) - starts_.begin() - 1);
+  auto chunk =
+      static_cast<std::size_t>(std::ranges::upper_bound(starts_, begin) - starts_.begin() - 1);
   for (; begin < end; ++chunk) {
     const std::size_t stop = std::min(end, chunk_end(chunk));
     if (begin != starts_[chunk] || stop != chunk_end(chunk)) {
@@ -107,11 +107,11 @@ RenderedBody NativeRefSnapshot::ls_refs(const LsRefsRequest& request) const {
   std::string pending;
   const std::vector<std::string_view> prefixes = disjoint(request.prefixes);
   const bool all = request.prefixes.empty();
-  const bool with_head =
-      all || std::ranges::any_of(prefixes, [](std::string_view prefix) {
-        return std::string_view("HEAD").starts_with(prefix);
-      });
-  const bool head_hidden = (head_hidden_ & (1U << static_cast<unsigned>(Service::upload_pack))) != 0;
+  const bool with_head = all || std::ranges::any_of(prefixes, [](std::string_view prefix) {
+                           return std::string_view("HEAD").starts_with(prefix);
+                         });
+  const bool head_hidden =
+      (head_hidden_ & (1U << static_cast<unsigned>(Service::upload_pack))) != 0;
   if (with_head && !head_hidden) {
     std::string tail;
     if (request.symrefs && !head_.target.empty()) tail = " symref-target:" + head_.target;
@@ -148,9 +148,10 @@ std::string NativeRefSnapshot::capabilities(Service service,
   std::string text;
   if (service == Service::upload_pack) {
     // Wants of any visible object are checked by us, whatever uploadpack.allow* say.
-    text = "multi_ack thin-pack side-band side-band-64k ofs-delta shallow deepen-since deepen-not "
-           "deepen-relative no-progress include-tag multi_ack_detailed allow-tip-sha1-in-want "
-           "allow-reachable-sha1-in-want no-done";
+    text =
+        "multi_ack thin-pack side-band side-band-64k ofs-delta shallow deepen-since deepen-not "
+        "deepen-relative no-progress include-tag multi_ack_detailed allow-tip-sha1-in-want "
+        "allow-reachable-sha1-in-want no-done";
     if (head_.id.bytes != 0 && !head_.target.empty()) text += " symref=HEAD:" + head_.target;
     if (config_->allow_filter) text += " filter";
     if (!options.session_id.empty()) text.append(" session-id=").append(options.session_id);
@@ -158,7 +159,8 @@ std::string NativeRefSnapshot::capabilities(Service service,
     text = "report-status report-status-v2 delete-refs side-band-64k quiet";
     if (config_->advertise_atomic) text += " atomic";
     if (config_->prefer_ofs_delta) text += " ofs-delta";
-    if (!options.push_cert_nonce.empty()) text.append(" push-cert=").append(options.push_cert_nonce);
+    if (!options.push_cert_nonce.empty())
+      text.append(" push-cert=").append(options.push_cert_nonce);
     if (config_->advertise_push_options) text += " push-options";
     if (!options.session_id.empty()) text.append(" session-id=").append(options.session_id);
   }

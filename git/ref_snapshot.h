@@ -1,9 +1,10 @@
 #pragma once
-// RefSnapshot: every ref of a repository at one moment: sorted, peeled, with HEAD and the configuration
-// it was read under. Immutable; shared by all loops and requests (shared_ptr<const RefSnapshot>).
-// Size: the packed-refs file is kept as read plus ~64 bytes a ref; rendered chunks are made once, on
-// first use, and shared. Formats: gitprotocol-v2(5) "ls-refs", gitprotocol-pack(5) "Reference
-// Discovery", gitrepository-layout(5). How refs are read and kept valid: ref_store.h.
+// RefSnapshot: every ref of a repository at one moment: sorted, peeled, with HEAD and the
+// configuration it was read under. Immutable; shared by all loops and requests (shared_ptr<const
+// RefSnapshot>). Size: the packed-refs file is kept as read plus ~64 bytes a ref; rendered chunks
+// are made once, on first use, and shared. Formats: gitprotocol-v2(5) "ls-refs",
+// gitprotocol-pack(5) "Reference Discovery", gitrepository-layout(5). How refs are read and kept
+// valid: ref_store.h.
 
 #include <cstdint>
 #include <memory>
@@ -24,9 +25,9 @@ constexpr std::string_view service_name(Service service) {
 }
 
 struct Ref {
-  std::string_view name;   // full name, "refs/heads/main"
+  std::string_view name;  // full name, "refs/heads/main"
   ObjectId id;
-  ObjectId peeled;         // of an annotated tag: what it points at in the end; else null (bytes 0)
+  ObjectId peeled;  // of an annotated tag: what it points at in the end; else null (bytes 0)
   std::string_view symref_target;  // "" unless the ref is symbolic
   std::uint8_t hidden = 0;         // bit (1 << Service): hidden from that service
   bool hidden_from(Service service) const {
@@ -43,9 +44,9 @@ struct LsRefsRequest {
 
 // Capability line material that the snapshot does not know. Both strings are single tokens lists.
 struct AdvertisementOptions {
-  std::string_view agent;             // "weir/0.1.0"
-  std::string_view push_cert_nonce;   // receive-pack only; "" = not advertised
-  std::string_view session_id;        // "" = not advertised
+  std::string_view agent;            // "weir/0.1.0"
+  std::string_view push_cert_nonce;  // receive-pack only; "" = not advertised
+  std::string_view session_id;       // "" = not advertised
 };
 
 class RefSnapshot {
@@ -68,7 +69,8 @@ class RefSnapshot {
   // In byte order of names; index < size().
   virtual Ref at(std::size_t index) const = 0;
   virtual std::optional<Ref> find(std::string_view name) const = 0;
-  // True if `id` is what a ref visible to `service` points at, or HEAD, or such a ref's peeled value.
+  // True if `id` is what a ref visible to `service` points at, or HEAD, or such a ref's peeled
+  // value.
   virtual bool advertises(const ObjectId& id, Service service) const = 0;
 
   // Complete bodies. The service banner ("# service=...") of a v0/v1 advertisement is included.

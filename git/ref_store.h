@@ -1,10 +1,11 @@
 #pragma once
-// RefStore: the current RefSnapshot of each repository, validated for every request. One for the whole
-// process; any loop thread. At most one validation and one rebuild run per repository; a caller shares
-// only a validation that began at or after its own `since` (when its request head arrived), so a read
-// that starts after a change sees it. Bounded: kRefStoreBytesMax of snapshots, least recently used
-// repositories go first. Blocking file reads happen on the BlockingPool, peeling and configuration in
-// a worker. Errors: not_found, corrupt (with text for logs), unavailable, limit, cancelled.
+// RefStore: the current RefSnapshot of each repository, validated for every request. One for the
+// whole process; any loop thread. At most one validation and one rebuild run per repository; a
+// caller shares only a validation that began at or after its own `since` (when its request head
+// arrived), so a read that starts after a change sees it. Bounded: kRefStoreBytesMax of snapshots,
+// least recently used repositories go first. Blocking file reads happen on the BlockingPool,
+// peeling and configuration in a worker. Errors: not_found, corrupt (with text for logs),
+// unavailable, limit, cancelled.
 
 #include <cstdint>
 #include <memory>

@@ -1,6 +1,6 @@
 #pragma once
-// RenderedBody: an answer that is ready in memory, as spans into shared immutable chunks. Sending it
-// copies nothing; the owners keep the chunks alive. A value.
+// RenderedBody: an answer that is ready in memory, as spans into shared immutable chunks. Sending
+// it copies nothing; the owners keep the chunks alive. A value.
 
 #include <cstdint>
 #include <memory>
@@ -23,8 +23,8 @@ class RenderedBody {
   void append_view(std::string_view view, std::shared_ptr<const void> owner) {
     if (view.empty()) return;
     bytes_ += view.size();
-    parts_.push_back({{reinterpret_cast<const std::uint8_t*>(view.data()), view.size()},
-                      std::move(owner)});
+    parts_.push_back(
+        {{reinterpret_cast<const std::uint8_t*>(view.data()), view.size()}, std::move(owner)});
   }
 
   struct Part {

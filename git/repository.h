@@ -50,6 +50,8 @@ struct RepositoryConfig {
   bool advertise_push_options = true;    // receive.advertisePushOptions; Weir's default is true
   bool prefer_ofs_delta = true;          // repack.useDeltaBaseOffset
   bool has_alternates = false;
+  // The files it was read from, included ones too: what its validity depends on.
+  std::vector<std::string> files;
 };
 
 }  // namespace weir::git

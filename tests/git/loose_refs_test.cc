@@ -15,18 +15,31 @@ TEST(LooseRef, reads_ids_and_symbolic_targets) {
   for (const std::string& text : {kA, kA + "\n", kA + " trailing words\n", kA + "\r\n"}) {
     EXPECT_EQ(parse_loose_ref("refs/x", text, ObjectFormat::sha1).id.to_hex(), kA) << text;
   }
-  for (const char* text : {"ref: refs/heads/main\n", "ref:refs/heads/main",
-                           "ref: \t refs/heads/main  \n"}) {
+  for (const char* text :
+       {"ref: refs/heads/main\n", "ref:refs/heads/main", "ref: \t refs/heads/main  \n"}) {
     EXPECT_EQ(parse_loose_ref("HEAD", text, ObjectFormat::sha1).target, "refs/heads/main") << text;
   }
 }
 
 TEST(LooseRef, takes_malformed_files_as_broken) {
-  const std::string refused[] = {"", "\n", " ", kA.substr(1), kA + "a", kA + "x", "0x" + kA,
-                                 std::string(40, '0'), "ref:", "ref: ", "ref: HEAD",
-                                 "ref: refs/heads/a..b", "ref: refs/heads/a\nrefs/heads/b",
-                                 "ref refs/heads/main", "REF: refs/heads/main", " " + kA,
-                                 "ref: ../../etc/passwd", std::string(kLooseRefBytesMax + 1, ' '),
+  const std::string refused[] = {"",
+                                 "\n",
+                                 " ",
+                                 kA.substr(1),
+                                 kA + "a",
+                                 kA + "x",
+                                 "0x" + kA,
+                                 std::string(40, '0'),
+                                 "ref:",
+                                 "ref: ",
+                                 "ref: HEAD",
+                                 "ref: refs/heads/a..b",
+                                 "ref: refs/heads/a\nrefs/heads/b",
+                                 "ref refs/heads/main",
+                                 "REF: refs/heads/main",
+                                 " " + kA,
+                                 "ref: ../../etc/passwd",
+                                 std::string(kLooseRefBytesMax + 1, ' '),
                                  kA + std::string(kLooseRefBytesMax, ' '),
                                  std::string(64, 'a')};
   for (const std::string& text : refused) {
@@ -52,10 +65,9 @@ TEST(LooseRefs, reads_a_tree_of_files_in_order) {
   EXPECT_EQ(refs->head.target, "refs/heads/main");
   std::vector<std::string> names;
   for (const LooseRef& ref : refs->refs) names.push_back(ref.name + (ref.broken() ? "!" : ""));
-  EXPECT_EQ(names, (std::vector<std::string>{
-                       "refs/fifo!", "refs/heads/a-b", "refs/heads/a/deep/er", "refs/heads/b",
-                       "refs/heads/empty!", "refs/heads/link", "refs/heads/outside!",
-                       "refs/remotes/origin/HEAD"}));
+  EXPECT_EQ(names, (std::vector<std::string>{"refs/fifo!", "refs/heads/a-b", "refs/heads/a/deep/er",
+                                             "refs/heads/b", "refs/heads/empty!", "refs/heads/link",
+                                             "refs/heads/outside!", "refs/remotes/origin/HEAD"}));
   EXPECT_EQ(refs->broken, 3U);
   EXPECT_TRUE(stamps.unchanged());
   scratch.write("refs/heads/a/deep/er", std::string(40, 'b') + "\n");
@@ -76,8 +88,8 @@ TEST(LooseRefs, takes_head_and_worktree_refs_from_the_worktree) {
   EXPECT_EQ(refs->head.target, "refs/heads/side");
   std::vector<std::string> names;
   for (const LooseRef& ref : refs->refs) names.push_back(ref.name);
-  EXPECT_EQ(names, (std::vector<std::string>{"refs/heads/main", "refs/heads/side",
-                                             "refs/worktree/mine"}));
+  EXPECT_EQ(names,
+            (std::vector<std::string>{"refs/heads/main", "refs/heads/side", "refs/worktree/mine"}));
 }
 
 TEST(LooseRefs, says_when_there_are_no_refs_at_all) {

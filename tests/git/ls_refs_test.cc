@@ -8,8 +8,8 @@ namespace {
 using Arguments = std::vector<std::string_view>;
 
 TEST(LsRefs, reads_its_arguments) {
-  const auto request = parse_ls_refs(Arguments{"peel", "symrefs", "unborn", "ref-prefix refs/heads/",
-                                               "ref-prefix HEAD", "ref-prefix "});
+  const auto request = parse_ls_refs(Arguments{
+      "peel", "symrefs", "unborn", "ref-prefix refs/heads/", "ref-prefix HEAD", "ref-prefix "});
   ASSERT_TRUE(request) << request.error();
   EXPECT_TRUE(request->peel && request->symrefs && request->unborn);
   EXPECT_EQ(request->prefixes, (std::vector<std::string>{"refs/heads/", "HEAD", ""}));

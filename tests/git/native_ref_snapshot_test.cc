@@ -73,8 +73,8 @@ std::string git_ls_refs(const ScratchRepository& scratch, const LsRefsRequest& r
   if (request.unborn) append_pkt(body, "unborn\n");
   for (const std::string& prefix : request.prefixes) append_pkt(body, "ref-prefix " + prefix);
   append_flush(body);
-  return scratch.run(
-      "GIT_PROTOCOL=version=2 git upload-pack --stateless-rpc " + scratch.path(), body);
+  return scratch.run("GIT_PROTOCOL=version=2 git upload-pack --stateless-rpc " + scratch.path(),
+                     body);
 }
 
 // Splits an advertisement: capabilities as a set, the rest without them.
@@ -103,8 +103,10 @@ struct Advertised {
 
 std::string git_advertisement(const ScratchRepository& scratch, Service service, int version) {
   const std::string command = service == Service::upload_pack ? "upload-pack" : "receive-pack";
-  return scratch.run("GIT_PROTOCOL=version=" + std::to_string(version) + " GIT_USER_AGENT=git/test "
-                     "git " + command + " --http-backend-info-refs " + scratch.path());
+  return scratch.run("GIT_PROTOCOL=version=" + std::to_string(version) +
+                     " GIT_USER_AGENT=git/test "
+                     "git " +
+                     command + " --http-backend-info-refs " + scratch.path());
 }
 
 void expect_like_git(const ScratchRepository& scratch, const NativeRefSnapshot& snapshot) {
@@ -173,7 +175,8 @@ TEST(NativeRefSnapshot, answers_like_git_when_refs_are_hidden) {
   const std::string one = scratch.commit("one");
   for (const char* name : {"refs/heads/main", "refs/heads/secret", "refs/heads/secrets",
                            "refs/pull/1/head", "refs/pull/2/head", "refs/pull", "refs/tags/t"}) {
-    if (std::string(name) != "refs/pull") scratch.git(std::string("update-ref ") + name + " " + one);
+    if (std::string(name) != "refs/pull")
+      scratch.git(std::string("update-ref ") + name + " " + one);
   }
   scratch.git("config --add transfer.hideRefs refs/pull");
   scratch.git("config --add transfer.hideRefs '!refs/pull/2/'");
@@ -333,7 +336,8 @@ TEST_F(ManyRefs, are_answered_like_git_and_shared_across_rebuilds) {
 }
 
 TEST_F(ManyRefs, answer_one_prefix_with_one_part_that_is_not_shared) {
-  const RenderedBody body = builder_.build()->ls_refs({true, true, false, {"refs/heads/br-077777"}});
+  const RenderedBody body =
+      builder_.build()->ls_refs({true, true, false, {"refs/heads/br-077777"}});
   ASSERT_EQ(body.parts().size(), 1U);
   EXPECT_EQ(text_of(body), "0042" + one_ + " refs/heads/br-077777\n0000");
 }

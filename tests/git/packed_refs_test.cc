@@ -19,7 +19,8 @@ std::shared_ptr<const PackedRefs> parse(const std::string& bytes) {
 }
 
 TEST(PackedRefs, reads_ids_names_and_peeled_values) {
-  const auto refs = parse(kHeader + kA + " refs/heads/main\n" + kB + " refs/tags/v1\n^" + kA + "\n");
+  const auto refs =
+      parse(kHeader + kA + " refs/heads/main\n" + kB + " refs/tags/v1\n^" + kA + "\n");
   ASSERT_EQ(refs->size(), 2U);
   EXPECT_EQ(refs->at(0).name, "refs/heads/main");
   EXPECT_EQ(refs->at(0).hex, kA);
@@ -36,8 +37,8 @@ TEST(PackedRefs, accepts_an_empty_file_and_one_without_a_header) {
 }
 
 TEST(PackedRefs, knows_which_refs_the_traits_leave_unpeeled) {
-  const std::string body = kA + " refs/heads/a\n" + kA + " refs/tags/b\n" + kB + " refs/x/c\n^" +
-                           kA + "\n";
+  const std::string body =
+      kA + " refs/heads/a\n" + kA + " refs/tags/b\n" + kB + " refs/x/c\n^" + kA + "\n";
   EXPECT_EQ(parse(body)->unpeeled(), (std::vector<std::uint32_t>{0, 1}));
   EXPECT_EQ(parse("# pack-refs with: peeled \n" + body)->unpeeled(),
             (std::vector<std::uint32_t>{0}));

@@ -16,13 +16,37 @@ TEST(RefName, accepts_what_git_accepts) {
 }
 
 TEST(RefName, refuses_what_git_refuses) {
-  for (const char* name :
-       {"", "HEAD", "refs", "refs/", "refs//a", "refs/heads/", "refs/heads//a", "/refs/heads/a",
-        "refs/.a", "refs/heads/.hidden", "refs/heads/a..b", "refs/heads/..", "refs/heads/a.",
-        "refs/heads/a.lock", "refs/a.lock/b", "refs/heads/a b", "refs/heads/a~b", "refs/heads/a^",
-        "refs/heads/a:b", "refs/heads/a?", "refs/heads/a*", "refs/heads/a[", "refs/heads/a\\b",
-        "refs/heads/a@{b", "refs/heads/\x7f", "refs/heads/a\tb", "refs/heads/a\nb",
-        "heads/main", "Refs/heads/main", "refs/../HEAD", "refs/heads/a/."}) {
+  for (const char* name : {"",
+                           "HEAD",
+                           "refs",
+                           "refs/",
+                           "refs//a",
+                           "refs/heads/",
+                           "refs/heads//a",
+                           "/refs/heads/a",
+                           "refs/.a",
+                           "refs/heads/.hidden",
+                           "refs/heads/a..b",
+                           "refs/heads/..",
+                           "refs/heads/a.",
+                           "refs/heads/a.lock",
+                           "refs/a.lock/b",
+                           "refs/heads/a b",
+                           "refs/heads/a~b",
+                           "refs/heads/a^",
+                           "refs/heads/a:b",
+                           "refs/heads/a?",
+                           "refs/heads/a*",
+                           "refs/heads/a[",
+                           "refs/heads/a\\b",
+                           "refs/heads/a@{b",
+                           "refs/heads/\x7f",
+                           "refs/heads/a\tb",
+                           "refs/heads/a\nb",
+                           "heads/main",
+                           "Refs/heads/main",
+                           "refs/../HEAD",
+                           "refs/heads/a/."}) {
     EXPECT_FALSE(is_ref_name(name)) << name;
   }
   EXPECT_FALSE(is_ref_name(std::string("refs/heads/a\0b", 14)));
