@@ -1,3 +1,154 @@
 // The weir binary: one program, several commands.
 
-int main() { return 0; }
+#include <CLI/CLI.hpp>
+
+#include <fmt/core.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <iostream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "git/worker_pool.h"
+#include "server/config.h"
+#include "server/listen_sockets.h"
+#include "server/serving_process.h"
+#include "server/supervisor.h"
+#include "server/token_command.h"
+#include "server/version.h"
+
+// Read by jemalloc at its start; MALLOC_CONF in the environment overrides it. Decay 5 s: bursts of
+// output buffers go back to the system soon after.
+extern "C" const char* malloc_conf;
+const char* malloc_conf =
+    "metadata_thp:auto,dirty_decay_ms:5000,muzzy_decay_ms:5000,tcache_max:32768";
+
+namespace {
+
+using weir::server::Config;
+
+struct CommandLine {
+  std::string config_path;
+  std::string root, state, io;
+  std::string admin_listen, admin_socket, announce;
+  std::vector<std::string> listen;
+  std::uint32_t loops = 0;
+  std::string git_path = "/usr/bin/git";
+};
+
+// The file's values, overridden by the command line; folders absolute.
+bool load_config(const CommandLine& line, Config& config) {
+  if (!line.config_path.empty()) {
+    std::expected<Config, std::string> read = weir::server::read_config(line.config_path);
+    if (!read) {
+      fmt::print(stderr, "{}\n", read.error());
+      return false;
+    }
+    config = std::move(*read);
+  }
+  if (!line.root.empty()) config.root = line.root;
+  if (!line.state.empty()) config.state = line.state;
+  if (!line.io.empty()) config.io = line.io;
+  if (!line.listen.empty()) config.listen.addresses = line.listen;
+  if (!line.admin_listen.empty()) config.listen.admin_address = line.admin_listen;
+  if (!line.admin_socket.empty()) config.listen.admin_socket = line.admin_socket;
+  if (line.loops != 0) config.loops = line.loops;
+  if (config.loops == 0) config.loops = std::max(1U, std::thread::hardware_concurrency());
+  if (config.root.empty()) {
+    fmt::print(stderr, "weir: no repository root: set root in the configuration or give --root\n");
+    return false;
+  }
+  config.root = std::filesystem::absolute(config.root).lexically_normal().string();
+  config.state = std::filesystem::absolute(config.state).lexically_normal().string();
+  if (config.listen.admin_socket.empty()) config.listen.admin_socket = config.state + "/admin.sock";
+  if (config.access.tokens_path.empty()) config.access.tokens_path = config.state + "/tokens";
+  return true;
+}
+
+int serve(const CommandLine& line) {
+  Config config;
+  if (!load_config(line, config)) return 2;
+  std::error_code error;
+  std::filesystem::create_directories(config.state, error);
+  if (error) {
+    fmt::print(stderr, "weir: state folder {}: {}\n", config.state, error.message());
+    return 2;
+  }
+  std::filesystem::permissions(config.state, std::filesystem::perms::owner_all, error);
+  const std::string problems = weir::server::check_environment(config);
+  if (!problems.empty()) {
+    fmt::print(stderr, "{}\n", problems);
+    return 2;
+  }
+  weir::server::ListenOptions listen;
+  listen.loops = static_cast<int>(config.loops);
+  listen.addresses = config.listen.addresses;
+  listen.admin_tcp_address = config.listen.admin_address;
+  listen.admin_unix_path = config.listen.admin_socket;
+  std::expected<weir::server::ListenSockets, std::string> sockets =
+      weir::server::make_listen_sockets(listen);
+  if (!sockets) {
+    fmt::print(stderr, "weir: {}\n", sockets.error());
+    return 1;
+  }
+  weir::server::SupervisorOptions options;
+  options.loops = static_cast<int>(config.loops);
+  options.sockets = std::move(*sockets);
+  return weir::server::supervise(
+      std::move(options), [&config, &line](weir::server::ServingProcessContext context) {
+        return weir::server::run_serving_process(std::move(context), config, line.announce);
+      });
+}
+
+int check(const CommandLine& line) {
+  Config config;
+  if (!load_config(line, config)) return 1;
+  const std::string problems = weir::server::check_environment(config);
+  if (!problems.empty()) {
+    fmt::print(stderr, "{}\n", problems);
+    return 1;
+  }
+  fmt::print("configuration is valid\n");
+  return 0;
+}
+
+void add_common_options(CLI::App& command, CommandLine& line) {
+  command.add_option("--config", line.config_path, "configuration file (TOML)");
+  command.add_option("--root", line.root, "folder that holds <tenant>/<path>.git");
+  command.add_option("--state", line.state, "folder for what Weir keeps (default .weir)");
+  command.add_option("--listen", line.listen, "HTTPS address, host:port; may be given again");
+  command.add_option("--admin-listen", line.admin_listen, "health and metrics, loopback host:port");
+  command.add_option("--admin-socket", line.admin_socket, "admin socket (default <state>/admin.sock)");
+  command.add_option("--loops", line.loops, "event loops (default: one a core)")
+      ->check(CLI::Range(1, 64));
+  command.add_option("--io", line.io, "kernel interface: auto or io_uring");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  // Its options are its own; see server/token_command.h.
+  if (argc > 1 && std::string_view(argv[1]) == "token") {
+    return weir::server::token_command(argc - 1, argv + 1);
+  }
+  CommandLine line;
+  CLI::App app{"Weir: a front-end server for Git hosting"};
+  app.set_version_flag("--version", "weir " + std::string(weir::server::version()));
+  app.require_subcommand(1);
+  CLI::App* serve_command = app.add_subcommand("serve", "serve repositories over HTTPS");
+  add_common_options(*serve_command, line);
+  serve_command->add_option("--announce", line.announce, "URL printed after \"ready\"");
+  CLI::App* check_command = app.add_subcommand("check", "validate a configuration");
+  add_common_options(*check_command, line);
+  app.add_subcommand("token", "make, list and revoke access tokens");
+  CLI::App* worker_command = app.add_subcommand("git-worker", "serve one loop's questions")->group("");
+  worker_command->add_option("--git", line.git_path, "git binary");
+  CLI11_PARSE(app, argc, argv);
+
+  if (serve_command->parsed()) return serve(line);
+  if (check_command->parsed()) return check(line);
+  if (worker_command->parsed()) return weir::git::worker_main(line.git_path);
+  return 2;
+}

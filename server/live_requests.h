@@ -1,0 +1,71 @@
+#pragma once
+// LiveRequests: what is in flight on one loop, readable by the admin thread while the loop is busy or
+// stuck. The loop writes, anybody reads a copy; the mutex is held for a few assignments. Bounded by the
+// requests in flight.
+
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "io/clock.h"
+#include "io/intrusive_list.h"
+
+namespace weir::server {
+
+// One row of /v1/status. The strings are written under the list's mutex only.
+struct LiveRequest : io::ListNode<LiveRequest> {
+  std::string id;
+  std::string tenant;
+  std::string repository;
+  std::string operation;
+  std::string principal;
+  io::Instant arrived_at{};
+  std::atomic<std::uint64_t> bytes_in{0};
+  std::atomic<std::uint64_t> bytes_out{0};
+};
+
+struct LiveRequestRow {
+  std::string id, tenant, repository, operation, principal;
+  io::Duration age{};
+  std::uint64_t bytes_in = 0, bytes_out = 0;
+};
+
+class LiveRequests {
+ public:
+  void enter(LiveRequest& request) {
+    const std::lock_guard lock(mutex_);
+    requests_.push_back(request);
+    ++count_;
+  }
+  void leave(LiveRequest& request) {
+    const std::lock_guard lock(mutex_);
+    request.unlink();
+    --count_;
+  }
+  template <typename Change>
+  void update(Change change) {
+    const std::lock_guard lock(mutex_);
+    change();
+  }
+  std::size_t count() const {
+    const std::lock_guard lock(mutex_);
+    return count_;
+  }
+  void copy_to(std::vector<LiveRequestRow>& rows, io::Instant now) {
+    const std::lock_guard lock(mutex_);
+    for (LiveRequest* at = requests_.first(); at != nullptr; at = requests_.next(*at)) {
+      rows.push_back({at->id, at->tenant, at->repository, at->operation, at->principal,
+                      now - at->arrived_at, at->bytes_in.load(std::memory_order_relaxed),
+                      at->bytes_out.load(std::memory_order_relaxed)});
+    }
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  io::IntrusiveList<LiveRequest> requests_;
+  std::size_t count_ = 0;
+};
+
+}  // namespace weir::server

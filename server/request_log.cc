@@ -1,0 +1,128 @@
+#include "server/request_log.h"
+
+#include <fmt/core.h>
+
+#include <ctime>
+
+#include "io/log.h"
+
+namespace weir::server {
+namespace {
+
+constexpr std::size_t kUserAgentBytesMax = 200;
+constexpr std::size_t kPathBytesMax = 512;
+
+bool is_token_character(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+std::int64_t microseconds(io::Duration value) {
+  return std::chrono::duration_cast<std::chrono::microseconds>(value).count();
+}
+
+void append_field(std::string& out, std::string_view name, std::string_view value) {
+  if (value.empty()) return;
+  out += ",\"";
+  out += name;
+  out += "\":\"";
+  io::append_json_escaped(out, value);
+  out += '"';
+}
+
+void append_number(std::string& out, std::string_view name, std::int64_t value) {
+  out += ",\"";
+  out += name;
+  out += "\":";
+  out += std::to_string(value);
+}
+
+std::string utc_time(std::int64_t unix_ns) {
+  const std::time_t seconds = unix_ns / 1'000'000'000;
+  std::tm parts{};
+  gmtime_r(&seconds, &parts);
+  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z", parts.tm_year + 1900,
+                     parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec,
+                     unix_ns / 1'000'000 % 1000);
+}
+
+std::string_view version_text(http::Version version) {
+  switch (version) {
+    case http::Version::http10:
+      return "1.0";
+    case http::Version::http11:
+      return "1.1";
+    case http::Version::http2:
+      return "2";
+  }
+  return "";
+}
+
+}  // namespace
+
+std::string mask_tokens(std::string_view text) {
+  static constexpr std::string_view kMark = "weir_";
+  std::string out;
+  while (true) {
+    const std::size_t at = text.find(kMark);
+    if (at == text.npos) break;
+    std::size_t end = at + kMark.size();
+    while (end < text.size() && is_token_character(text[end])) ++end;
+    out += text.substr(0, end);
+    if (end < text.size() && text[end] == '_') {
+      while (end < text.size() && (is_token_character(text[end]) || text[end] == '_')) ++end;
+      out += "_***";
+    }
+    text.remove_prefix(end);
+  }
+  out += text;
+  return out;
+}
+
+std::string render_request_record(const Request& request, int loop, io::Instant now,
+                                  std::int64_t unix_ns) {
+  const http::Exchange& exchange = request.exchange;
+  const http::RequestHead& head = exchange.head();
+  std::string out;
+  out.reserve(768);
+  out += "{\"time\":\"";
+  out += utc_time(unix_ns);
+  out += "\",\"record\":\"request\"";
+  append_field(out, "id", request.id);
+  append_field(out, "trace", request.trace.trace_id_text());
+  append_field(out, "address", request.client_address);
+  append_field(out, "principal", request.principal.subject);
+  append_field(out, "token", request.principal.token_id);
+  append_field(out, "method", head.method_text);
+  append_field(out, "path", mask_tokens(head.path.substr(0, kPathBytesMax)));
+  append_field(out, "tenant", mask_tokens(request.route.tenant));
+  append_field(out, "repository", mask_tokens(request.route.path));
+  append_field(out, "operation", request.operation);
+  append_field(out, "decision", request.decision);
+  append_number(out, "status", request.status);
+  if (request.cut) out += ",\"cut\":true";
+  append_field(out, "detail", mask_tokens(request.detail));
+  append_number(out, "bytes_in", static_cast<std::int64_t>(exchange.body_bytes_received()));
+  append_number(out, "bytes_out", static_cast<std::int64_t>(exchange.response_bytes()));
+  append_number(out, "us", microseconds(now - exchange.arrived_at()));
+  out += fmt::format(",\"phase_us\":{{\"identify\":{},\"locate\":{},\"validate\":{},\"serve\":{}}}",
+                     microseconds(request.phases[0]), microseconds(request.phases[1]),
+                     microseconds(request.phases[2]), microseconds(request.phases[3]));
+  if (request.slot_wait.count() > 0) append_number(out, "slot_wait_us", microseconds(request.slot_wait));
+  if (request.child_cpu_us > 0) {
+    append_number(out, "child_cpu_us", static_cast<std::int64_t>(request.child_cpu_us));
+    append_number(out, "child_rss_bytes", static_cast<std::int64_t>(request.child_rss_bytes_max));
+  }
+  if (request.repository_generation > 0) {
+    append_number(out, "generation", static_cast<std::int64_t>(request.repository_generation));
+  }
+  append_field(out, "http", version_text(head.version));
+  append_field(out, "tls", exchange.peer().tls_version);
+  append_number(out, "git_protocol", request.route.protocol_version);
+  append_field(out, "agent",
+               mask_tokens(head.field("user-agent").value_or("").substr(0, kUserAgentBytesMax)));
+  append_number(out, "loop", loop);
+  out += '}';
+  return out;
+}
+
+}  // namespace weir::server

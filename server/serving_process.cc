@@ -1,0 +1,396 @@
+#include "server/serving_process.h"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <fstream>
+#include <utility>
+#include <vector>
+
+#include "git/git_command.h"
+#include "git/process_slots.h"
+#include "git/push_journal.h"
+#include "git/ref_store.h"
+#include "git/sync_coalescer.h"
+#include "io/blocking_pool.h"
+#include "io/log.h"
+#include "io/metrics.h"
+#include "io/tls_tickets.h"
+#include "io/uring_backend.h"
+#include "server/admin_server.h"
+#include "server/connection_metrics.h"
+#include "server/control_channel.h"
+#include "server/serving_loop.h"
+#include "server/token_file.h"
+
+namespace weir::server {
+namespace {
+
+constexpr int kBlockingThreads = 2;  // reading refs, syncfs: they wait for disks, not for cores
+// After SIGTERM, connections without a request are kept so long for a client between two requests.
+constexpr io::Duration kDrainQuiet = std::chrono::seconds(2);
+constexpr int kControlPollMs = 100;
+
+std::string own_path() {
+  char path[4096];
+  const ssize_t bytes = readlink("/proc/self/exe", path, sizeof path);
+  return bytes > 0 ? std::string(path, static_cast<std::size_t>(bytes)) : "weir";
+}
+
+std::shared_ptr<const Policy> make_policy(const Config& config,
+                                          const std::shared_ptr<io::TicketKeys>& tickets,
+                                          std::string& problem) {
+  io::TlsServerConfig tls;
+  tls.certificates = config.certificates;
+  tls.ticket_keys = tickets;
+  io::Result<std::shared_ptr<io::TlsContext>> context =
+      io::TlsContext::create_server(tls, problem);
+  if (!context) return nullptr;
+  std::expected<NetworkList, std::string> proxies =
+      NetworkList::parse(config.listen.proxy_protocol_networks);
+  std::expected<NetworkList, std::string> forwarders =
+      NetworkList::parse(config.listen.forwarded_for_networks);
+  if (!proxies || !forwarders) {
+    problem = !proxies ? proxies.error() : forwarders.error();
+    return nullptr;
+  }
+  return std::make_shared<const Policy>(Policy{config, Authorizer(config.access),
+                                               std::move(*context), std::move(*proxies),
+                                               std::move(*forwarders)});
+}
+
+// Everything of one serving process, in order of construction; torn down in the opposite order.
+class ServingProcess {
+ public:
+  ServingProcess(ServingProcessContext context, const Config& config, std::string announce)
+      : context_(std::move(context)),
+        config_(config),
+        announce_(std::move(announce)),
+        control_(context_.control_fd) {}
+
+  int run();
+
+ private:
+  bool prepare(std::string& problem);
+  bool prepare_git(std::string& problem);
+  bool start_loops(std::string& problem);
+  bool start_admin(std::string& problem);
+  bool follow_control();  // false: end at once
+  void reload();
+  void drain();
+  bool drain_has_ended();
+  bool drained() const { return loops_drained_.load() == static_cast<int>(loops_.size()); }
+  std::size_t requests_in_flight() const;
+
+  ServingProcessContext context_;
+  Config config_;
+  std::string announce_;
+  ControlChannel control_;
+  io::SystemClock clock_;
+  std::shared_ptr<io::TicketKeys> tickets_;
+  std::shared_ptr<TokenFile> tokens_;
+  std::shared_ptr<const Policy> policy_;
+  std::unique_ptr<Authenticator> authenticator_;
+  std::unique_ptr<io::BlockingPool> blocking_;
+  std::unique_ptr<Locator> locator_;
+  std::unique_ptr<AdmissionDoor> admission_;
+  std::unique_ptr<RequestMetrics> request_metrics_;
+  std::unique_ptr<ConnectionMetrics> connection_metrics_;
+  std::unique_ptr<git::RefStore> refs_;
+  std::unique_ptr<git::ProcessSlots> fetch_slots_;
+  std::unique_ptr<git::ProcessSlots> push_slots_;
+  std::unique_ptr<git::SyncCoalescer> sync_;
+  std::unique_ptr<git::PushJournal> journal_;
+  git::GitEnvironment environment_{};
+  std::vector<std::unique_ptr<ServingLoop>> loops_;
+  std::unique_ptr<AdminServer> admin_;
+  std::atomic<bool> ready_{false};
+  std::atomic<bool> draining_{false};
+  std::atomic<bool> failed_{false};
+  std::atomic<int> loops_drained_{0};
+  io::Instant drain_began_{};
+  io::Instant quiet_since_{};
+  bool drain_cut_ = false;
+  bool supervisor_gone_ = false;
+};
+
+bool ServingProcess::prepare(std::string& problem) {
+  io::Metrics& metrics = io::Metrics::instance();
+  if (const io::Result<void> attached = metrics.attach(context_.metrics_fd); !attached) {
+    problem = io::to_string(attached.error());
+    return false;
+  }
+  io::Result<std::shared_ptr<io::TicketKeys>> tickets =
+      io::TicketKeys::open_shared(context_.ticket_keys_fd, clock_.unix_ns());
+  if (!tickets) {
+    problem = io::to_string(tickets.error());
+    return false;
+  }
+  tickets_ = std::move(*tickets);
+  std::expected<std::shared_ptr<TokenFile>, std::string> tokens =
+      TokenFile::open(config_.access.tokens_path);
+  if (!tokens) {
+    problem = tokens.error();
+    return false;
+  }
+  tokens_ = std::move(*tokens);
+  policy_ = make_policy(config_, tickets_, problem);
+  if (policy_ == nullptr) return false;
+
+  authenticator_ = std::make_unique<Authenticator>(tokens_, clock_);
+  blocking_ = std::make_unique<io::BlockingPool>(kBlockingThreads);
+  locator_ = std::make_unique<Locator>(config_.root, *blocking_, clock_);
+  admission_ = std::make_unique<AdmissionDoor>(config_.limits.requests_in_flight_max);
+  request_metrics_ = std::make_unique<RequestMetrics>();
+  connection_metrics_ = std::make_unique<ConnectionMetrics>();
+  return prepare_git(problem);
+}
+
+bool ServingProcess::prepare_git(std::string& problem) {
+  git::RefStoreOptions refs;
+  refs.validity = config_.git.validity == "generation" ? git::Validity::generation
+                                                       : git::Validity::stat;
+  refs.state_directory = config_.state;
+  refs_ = std::make_unique<git::RefStore>(refs, *blocking_);
+  const auto cores = static_cast<std::uint32_t>(std::max(1U, std::thread::hardware_concurrency()));
+  const auto slots = [cores](std::uint32_t configured, std::uint32_t per_core) {
+    return configured != 0 ? configured : cores * per_core;
+  };
+  fetch_slots_ = std::make_unique<git::ProcessSlots>("fetch", slots(config_.git.fetch_slots, 4),
+                                                     config_.git.fetch_queue_max);
+  push_slots_ = std::make_unique<git::ProcessSlots>("push", slots(config_.git.push_slots, 2),
+                                                    config_.git.push_queue_max);
+  sync_ = std::make_unique<git::SyncCoalescer>(*blocking_);
+  journal_ = std::make_unique<git::PushJournal>(config_.state + "/pushes");
+
+  environment_.git_path = config_.git.git_path;
+  environment_.limits.fetch_request_bytes_max = config_.git.fetch_request_bytes_max;
+  environment_.limits.push_bytes_max = config_.git.push_bytes_max;
+  environment_.limits.push_time_max = std::chrono::seconds(config_.git.push_time_max_s);
+  environment_.limits.keepalive = std::chrono::seconds(config_.git.keepalive_s);
+  environment_.refs = refs_.get();
+  environment_.fetch_slots = fetch_slots_.get();
+  environment_.push_slots = push_slots_.get();
+  environment_.sync = sync_.get();
+  environment_.journal = journal_.get();
+  environment_.blocking = blocking_.get();
+  return true;
+}
+
+bool ServingProcess::start_loops(std::string& problem) {
+  const std::size_t count = context_.launcher_fds.size();
+  SharedStages shared{*authenticator_, *locator_, *admission_, *request_metrics_, clock_};
+  for (std::size_t i = 0; i < count; ++i) {
+    io::Result<std::unique_ptr<io::Backend>> backend = io::create_uring_backend({}, problem);
+    if (!backend) return false;
+    if (i == 0) io::log_event(io::LogLevel::info, (*backend)->describe());
+    ServingLoopOptions options;
+    options.index = static_cast<int>(i);
+    options.listen_fds = context_.sockets.by_loop[i];
+    options.launcher_fd = context_.launcher_fds[i];
+    options.connections_max = config_.limits.connections_max / static_cast<std::int64_t>(count) + 1;
+    options.workers.weir_path = own_path();
+    options.workers.git_path = config_.git.git_path;
+    options.workers.workers = static_cast<int>(config_.git.workers_per_loop);
+    loops_.push_back(std::make_unique<ServingLoop>(
+        std::move(options),
+        std::make_unique<io::EventLoop>(static_cast<int>(i), std::move(*backend), clock_), shared,
+        environment_, policy_, *connection_metrics_));
+  }
+  std::vector<ServingLoop*> all;
+  for (const std::unique_ptr<ServingLoop>& loop : loops_) all.push_back(loop.get());
+  for (ServingLoop* loop : all) {
+    loop->start(all, [this](std::string text) {
+      io::log_event(io::LogLevel::error, "a loop could not start: " + text);
+      failed_ = true;
+    });
+  }
+  return true;
+}
+
+bool ServingProcess::start_admin(std::string& problem) {
+  io::Result<std::unique_ptr<io::Backend>> backend = io::create_uring_backend({}, problem);
+  if (!backend) return false;
+  AdminSources sources;
+  sources.loops = [this] {
+    std::vector<LoopStatus> status;
+    for (const std::unique_ptr<ServingLoop>& loop : loops_) {
+      status.push_back({loop->heartbeat_ns(), loop->connections()});
+    }
+    return status;
+  };
+  sources.requests = [this](io::Instant now) {
+    std::vector<LiveRequestRow> rows;
+    for (const std::unique_ptr<ServingLoop>& loop : loops_) loop->live().copy_to(rows, now);
+    return rows;
+  };
+  sources.ready = [this] { return ready_.load() && !draining_.load(); };
+  sources.draining = [this] { return draining_.load(); };
+  sources.io_backend = (*backend)->name();
+  sources.addresses = context_.sockets.addresses;
+  sources.started_unix_ns = context_.supervisor_started_unix_ns;
+  sources.serving_generation = context_.starts;
+  const int index = static_cast<int>(loops_.size());
+  admin_ = std::make_unique<AdminServer>(
+      std::make_unique<io::EventLoop>(index, std::move(*backend), clock_),
+      context_.sockets.admin_tcp_fd, context_.sockets.admin_unix_fd, std::move(sources));
+  admin_->start();
+  return true;
+}
+
+int ServingProcess::run() {
+  int log_fd = STDOUT_FILENO;
+  if (!config_.log.path.empty()) {
+    log_fd = ::open(config_.log.path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+    if (log_fd < 0) {
+      fmt::print(stderr, "weir: log.path: cannot open {}\n", config_.log.path);
+      return 1;
+    }
+  }
+  std::string problem;
+  if (!prepare(problem)) {
+    fmt::print(stderr, "weir: {}\n", problem);
+    return 1;
+  }
+  io::log_start(log_fd);
+  if (!start_loops(problem) || !start_admin(problem)) {
+    io::log_event(io::LogLevel::error, problem);
+    io::log_stop();
+    fmt::print(stderr, "weir: {}\n", problem);
+    return 1;
+  }
+  ready_ = true;
+  control_.send_ready();
+  if (context_.starts == 0) {
+    const std::string ready =
+        "ready " + (announce_.empty() ? "https://" + context_.sockets.addresses.front() : announce_) +
+        "\n";
+    [[maybe_unused]] const ssize_t written = ::write(STDOUT_FILENO, ready.data(), ready.size());
+  }
+  while (!failed_ && follow_control()) {
+  }
+  if (failed_ || !drained()) {
+    io::log_stop();
+    return failed_ ? 1 : 0;
+  }
+  for (const std::unique_ptr<ServingLoop>& loop : loops_) loop->stop_and_join();
+  admin_->stop_and_join();
+  loops_.clear();
+  admin_.reset();
+  io::log_event(io::LogLevel::info, "drained");
+  io::log_stop();
+  return 0;
+}
+
+bool ServingProcess::follow_control() {
+  pollfd waited{control_.fd(), POLLIN, 0};
+  ::poll(&waited, 1, kControlPollMs);
+  if (supervisor_gone_) ::poll(nullptr, 0, kControlPollMs);  // the descriptor stays readable
+  while (std::optional<ControlMessage> message = control_.receive()) {
+    switch (message->kind) {
+      case ControlKind::reload:
+        reload();
+        break;
+      case ControlKind::drain:
+        drain();
+        break;
+      case ControlKind::stop:
+        return false;
+      case ControlKind::supervisor_gone:
+        supervisor_gone_ = true;
+        drain();
+        break;
+      case ControlKind::launcher_sockets:
+        for (std::size_t i = 0; i < message->descriptors.size(); ++i) {
+          if (i < loops_.size()) {
+            loops_[i]->reconnect_launcher(message->descriptors[i]);
+          } else {
+            ::close(message->descriptors[i]);
+          }
+        }
+        break;
+    }
+    if (message->kind == ControlKind::supervisor_gone) break;
+  }
+  tickets_->rotate_if_due(clock_.unix_ns());
+  return !drain_has_ended();
+}
+
+// Whether everything is finished; cuts what is left when its time is over.
+bool ServingProcess::drain_has_ended() {
+  if (!draining_) return false;
+  if (drained()) return true;
+  const io::Instant now = clock_.now();
+  if (requests_in_flight() > 0) quiet_since_ = now;
+  const bool quiet = now - quiet_since_ >= kDrainQuiet;
+  const bool late = now - drain_began_ >= std::chrono::seconds(config_.limits.drain_s);
+  if ((quiet || late) && !drain_cut_) {
+    drain_cut_ = true;
+    if (late && !quiet) {
+      io::log_event(io::LogLevel::warn,
+                    fmt::format("drain: cutting {} requests", requests_in_flight()));
+    }
+    for (const std::unique_ptr<ServingLoop>& loop : loops_) loop->abort_connections();
+  }
+  return false;
+}
+
+void ServingProcess::drain() {
+  if (draining_.exchange(true)) return;
+  io::log_event(io::LogLevel::info, "draining");
+  drain_began_ = quiet_since_ = clock_.now();
+  for (const std::unique_ptr<ServingLoop>& loop : loops_) {
+    loop->drain([this] { loops_drained_.fetch_add(1); });
+  }
+}
+
+std::size_t ServingProcess::requests_in_flight() const {
+  std::size_t count = 0;
+  for (const std::unique_ptr<ServingLoop>& loop : loops_) count += loop->live().count();
+  return count;
+}
+
+// Tokens, certificates, rights and rules. What needs a restart (addresses, loops, folders) stays.
+void ServingProcess::reload() {
+  std::string problem;
+  Config next = config_;
+  if (!config_.path.empty()) {
+    std::expected<Config, std::string> read = read_config(config_.path);
+    if (!read) {
+      io::log_event(io::LogLevel::error, "reload refused: " + read.error());
+      return;
+    }
+    next.access = read->access;
+    next.access.tokens_path = config_.access.tokens_path;
+    next.certificates = read->certificates;
+    next.listen.proxy_protocol_networks = read->listen.proxy_protocol_networks;
+    next.listen.forwarded_for_networks = read->listen.forwarded_for_networks;
+    next.log.requests = read->log.requests;
+  }
+  std::shared_ptr<const Policy> policy = make_policy(next, tickets_, problem);
+  if (policy == nullptr) {
+    io::log_event(io::LogLevel::error, "reload refused: " + problem);
+    return;
+  }
+  if (const std::expected<void, std::string> tokens = tokens_->reload(); !tokens) {
+    io::log_event(io::LogLevel::error, "reload refused: " + tokens.error());
+    return;
+  }
+  policy_ = policy;
+  for (const std::unique_ptr<ServingLoop>& loop : loops_) loop->set_policy(policy);
+  io::log_event(io::LogLevel::info, "reloaded tokens, certificates and rules");
+}
+
+}  // namespace
+
+int run_serving_process(ServingProcessContext context, const Config& config,
+                        const std::string& announce) {
+  ServingProcess process(std::move(context), config, announce);
+  return process.run();
+}
+
+}  // namespace weir::server

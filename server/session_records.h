@@ -1,0 +1,49 @@
+#pragma once
+// SessionRecords: what was advertised to a session (connection, principal, repository) a short while
+// ago, so that a ref that moves between the GET and the POST of one fetch does not refuse the fetch.
+// A direct-mapped table of kSessionRecords entries a loop: a collision forgets the older session, which
+// then only loses this grace. Entries count for kSessionGrace. Loop thread only.
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "git/ref_snapshot.h"
+#include "git/repository.h"
+#include "io/clock.h"
+
+namespace weir::server {
+
+inline constexpr std::size_t kSessionRecords = 1024;  // x one snapshot reference
+inline constexpr io::Duration kSessionGrace = std::chrono::seconds(60);
+static_assert((kSessionRecords & (kSessionRecords - 1)) == 0);
+
+class SessionRecords {
+ public:
+  void remember(std::uint64_t connection_id, const std::string& token_id,
+                const git::RepositoryId& repository,
+                std::shared_ptr<const git::RefSnapshot> snapshot, io::Instant now);
+  // Whether fetching `id` was offered to that session within the grace.
+  bool advertised(std::uint64_t connection_id, const std::string& token_id,
+                  const git::RepositoryId& repository, const git::ObjectId& id,
+                  io::Instant now) const;
+  // Drops snapshots older than the grace, so that they do not hold memory. About once a second.
+  void expire(io::Instant now);
+  // After a change of rights nothing that was shown before counts any more.
+  void clear() { records_ = {}; }
+
+ private:
+  struct Record {
+    std::uint64_t connection_id = 0;
+    std::string token_id;
+    git::RepositoryId repository;
+    std::shared_ptr<const git::RefSnapshot> snapshot;
+    io::Instant at{};
+  };
+  static std::size_t slot(std::uint64_t connection_id, const git::RepositoryId& repository);
+
+  std::array<Record, kSessionRecords> records_;
+};
+
+}  // namespace weir::server
