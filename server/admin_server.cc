@@ -91,8 +91,10 @@ void AdminServer::open(int fd, bool is_private) {
           return;
         }
         const std::uint64_t id = ++next_connection_ | (is_private ? kPrivateConnection : 0);
+        http::ExchangeHandler& handler = *this;
+        http::ConnectionRegistry& registry = *this;
         auto connection = std::make_unique<http::ServerConnection>(
-            *loop_, accepted, id, io::StreamOptions{}, *this, *this);
+            *loop_, accepted, id, io::StreamOptions{}, handler, registry);
         http::ServerConnection& opened = *connection.release();  // destroys itself when closed
         connections_.push_back(opened);
         ++connection_count_;

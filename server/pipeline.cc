@@ -108,9 +108,8 @@ io::Task<void> Pipeline::serve(http::Exchange& exchange) {
     request.id = make_request_id(shared_.clock);
     request.trace =
         TraceContext::continue_or_start(exchange.head().field("traceparent").value_or(""));
-    request.client_address = client_address(
-        exchange.peer().peer_address, exchange.head().field("x-forwarded-for").value_or(""),
-        policy->forwarded_for_networks);
+    request.client_address = client_address(exchange.peer().peer_address, exchange.head(),
+                                            policy->forwarded_for_networks);
     request.route = classify(exchange.head());
     request.live.id = request.id;
     request.live.tenant = request.route.tenant;

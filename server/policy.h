@@ -16,8 +16,8 @@ struct Policy {
   Config config;
   Authorizer authorizer;
   std::shared_ptr<io::TlsContext> tls;
-  NetworkList proxy_protocol_networks;
-  NetworkList forwarded_for_networks;
+  Networks proxy_protocol_networks;
+  Networks forwarded_for_networks;
 };
 
 }  // namespace weir::server

@@ -96,8 +96,9 @@ void ServingLoop::adopt(int fd) {
   // The top byte keeps ids of different loops apart.
   const std::uint64_t id =
       (static_cast<std::uint64_t>(options_.index + 1) << 56) | ++next_connection_;
+  http::ConnectionRegistry& registry = *this;
   auto connection = std::make_unique<http::ServerConnection>(*loop_, fd, id, std::move(stream),
-                                                             pipeline_, *this);
+                                                             pipeline_, registry);
   http::ServerConnection& opened = *connection.release();  // destroys itself when it has closed
   connections_.push_back(opened);
   connection_count_.fetch_add(1, std::memory_order_relaxed);

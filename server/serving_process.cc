@@ -41,6 +41,10 @@ std::string own_path() {
   return bytes > 0 ? std::string(path, static_cast<std::size_t>(bytes)) : "weir";
 }
 
+std::string backend_problem(const io::Error& error) {
+  return io::to_string(error) + ". " + io::explain_uring_refusal(error.sys_errno);
+}
+
 std::shared_ptr<const Policy> make_policy(const Config& config,
                                           const std::shared_ptr<io::TicketKeys>& tickets,
                                           std::string& problem) {
@@ -50,17 +54,10 @@ std::shared_ptr<const Policy> make_policy(const Config& config,
   io::Result<std::shared_ptr<io::TlsContext>> context =
       io::TlsContext::create_server(tls, problem);
   if (!context) return nullptr;
-  std::expected<NetworkList, std::string> proxies =
-      NetworkList::parse(config.listen.proxy_protocol_networks);
-  std::expected<NetworkList, std::string> forwarders =
-      NetworkList::parse(config.listen.forwarded_for_networks);
-  if (!proxies || !forwarders) {
-    problem = !proxies ? proxies.error() : forwarders.error();
-    return nullptr;
-  }
-  return std::make_shared<const Policy>(Policy{config, Authorizer(config.access),
-                                               std::move(*context), std::move(*proxies),
-                                               std::move(*forwarders)});
+  return std::make_shared<const Policy>(
+      Policy{config, Authorizer(config.access), std::move(*context),
+             Networks(config.listen.proxy_protocol_networks),
+             Networks(config.listen.forwarded_for_networks)});
 }
 
 // Everything of one serving process, in order of construction; torn down in the opposite order.
@@ -185,8 +182,11 @@ bool ServingProcess::start_loops(std::string& problem) {
   const std::size_t count = context_.launcher_fds.size();
   SharedStages shared{*authenticator_, *locator_, *admission_, *request_metrics_, clock_};
   for (std::size_t i = 0; i < count; ++i) {
-    io::Result<std::unique_ptr<io::Backend>> backend = io::create_uring_backend({}, problem);
-    if (!backend) return false;
+    io::Result<std::unique_ptr<io::Backend>> backend = io::create_uring_backend({});
+    if (!backend) {
+      problem = backend_problem(backend.error());
+      return false;
+    }
     if (i == 0) io::log_event(io::LogLevel::info, (*backend)->describe());
     ServingLoopOptions options;
     options.index = static_cast<int>(i);
@@ -213,8 +213,11 @@ bool ServingProcess::start_loops(std::string& problem) {
 }
 
 bool ServingProcess::start_admin(std::string& problem) {
-  io::Result<std::unique_ptr<io::Backend>> backend = io::create_uring_backend({}, problem);
-  if (!backend) return false;
+  io::Result<std::unique_ptr<io::Backend>> backend = io::create_uring_backend({});
+  if (!backend) {
+    problem = backend_problem(backend.error());
+    return false;
+  }
   AdminSources sources;
   sources.loops = [this] {
     std::vector<LoopStatus> status;

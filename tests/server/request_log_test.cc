@@ -1,0 +1,27 @@
+#include "server/request_log.h"
+
+#include <gtest/gtest.h>
+
+namespace weir::server {
+namespace {
+
+TEST(MaskTokens, hides_the_secret_part_wherever_a_token_stands) {
+  const struct {
+    const char* text;
+    const char* masked;
+  } cases[] = {
+      {"", ""},
+      {"plain", "plain"},
+      {"weir_abc_secretsecret_check", "weir_abc_***"},
+      {"/x/weir_abc_s3cr3t/y", "/x/weir_abc_***/y"},
+      {"weir_a_b weir_c_d", "weir_a_*** weir_c_***"},
+      {"weir_", "weir_"},
+      {"weir_config", "weir_config"},
+      {"weir_a_", "weir_a_***"},
+      {"xweir_a_bcd-e", "xweir_a_***-e"},
+  };
+  for (const auto& one : cases) EXPECT_EQ(mask_tokens(one.text), one.masked) << one.text;
+}
+
+}  // namespace
+}  // namespace weir::server

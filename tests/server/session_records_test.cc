@@ -1,0 +1,73 @@
+#include "server/session_records.h"
+
+#include <gtest/gtest.h>
+
+namespace weir::server {
+namespace {
+
+// A snapshot that advertises exactly one object.
+class OneObject final : public git::RefSnapshot {
+ public:
+  explicit OneObject(git::ObjectId id) : id_(id) {}
+  const git::RepositoryConfig& config() const override { return config_; }
+  std::uint64_t repository_generation() const override { return 1; }
+  std::string_view digest() const override { return ""; }
+  std::string_view head_target() const override { return ""; }
+  git::ObjectId head_id() const override { return id_; }
+  std::size_t size() const override { return 0; }
+  git::Ref at(std::size_t) const override { return {}; }
+  std::optional<git::Ref> find(std::string_view) const override { return std::nullopt; }
+  bool advertises(const git::ObjectId& id, git::Service) const override { return id == id_; }
+  git::RenderedBody ls_refs(const git::LsRefsRequest&) const override { return {}; }
+  git::RenderedBody advertisement(git::Service, int,
+                                  const git::AdvertisementOptions&) const override {
+    return {};
+  }
+
+ private:
+  git::ObjectId id_;
+  git::RepositoryConfig config_;
+};
+
+git::ObjectId object(char digit) { return *git::ObjectId::from_hex(std::string(40, digit)); }
+
+class SessionRecordsTest : public testing::Test {
+ protected:
+  SessionRecordsTest() {
+    records_->remember(1, "token", repository_, std::make_shared<OneObject>(object('a')), now_);
+  }
+  bool advertised(std::uint64_t connection, const char* token, io::Duration later = {}) {
+    return records_->advertised(connection, token, repository_, object('a'), now_ + later);
+  }
+
+  git::RepositoryId repository_{};
+  io::Instant now_{io::Duration{1}};
+  std::unique_ptr<SessionRecords> records_ = std::make_unique<SessionRecords>();
+};
+
+TEST_F(SessionRecordsTest, remembers_what_a_session_was_shown) {
+  EXPECT_TRUE(advertised(1, "token"));
+  EXPECT_FALSE(records_->advertised(1, "token", repository_, object('b'), now_));
+}
+
+TEST_F(SessionRecordsTest, does_not_lend_it_to_another_connection_or_principal) {
+  EXPECT_FALSE(advertised(2, "token"));
+  EXPECT_FALSE(advertised(1, "other"));
+  EXPECT_FALSE(advertised(1, ""));
+}
+
+TEST_F(SessionRecordsTest, forgets_after_the_grace) {
+  EXPECT_TRUE(advertised(1, "token", kSessionGrace));
+  EXPECT_FALSE(advertised(1, "token", kSessionGrace + io::Duration{1}));
+}
+
+TEST_F(SessionRecordsTest, drops_snapshots_that_expired_and_all_when_rights_change) {
+  records_->expire(now_ + kSessionGrace + io::Duration{1});
+  EXPECT_FALSE(advertised(1, "token"));
+  records_->remember(1, "token", repository_, std::make_shared<OneObject>(object('a')), now_);
+  records_->clear();
+  EXPECT_FALSE(advertised(1, "token"));
+}
+
+}  // namespace
+}  // namespace weir::server
