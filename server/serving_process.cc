@@ -379,8 +379,9 @@ void ServingProcess::reload() {
     io::log_event(io::LogLevel::error, "reload refused: " + problem);
     return;
   }
-  if (const std::expected<void, std::string> tokens = tokens_->reload(); !tokens) {
-    io::log_event(io::LogLevel::error, "reload refused: " + tokens.error());
+  problem = tokens_->reload();
+  if (!problem.empty()) {
+    io::log_event(io::LogLevel::error, "reload refused: " + problem);
     return;
   }
   policy_ = policy;
