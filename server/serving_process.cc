@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <fstream>
 #include <utility>
@@ -17,6 +19,7 @@
 #include "git/ref_store.h"
 #include "git/sync_coalescer.h"
 #include "io/blocking_pool.h"
+#include "io/digest.h"
 #include "io/log.h"
 #include "io/metrics.h"
 #include "io/tls_tickets.h"
@@ -34,11 +37,30 @@ constexpr int kBlockingThreads = 2;  // reading refs, syncfs: they wait for disk
 // After SIGTERM, connections without a request are kept so long for a client between two requests.
 constexpr io::Duration kDrainQuiet = std::chrono::seconds(2);
 constexpr int kControlPollMs = 100;
+constexpr std::size_t kSeedBytes = 32;
+constexpr io::Duration kSweepEvery = std::chrono::seconds(10);
 
 std::string own_path() {
   char path[4096];
   const ssize_t bytes = readlink("/proc/self/exe", path, sizeof path);
   return bytes > 0 ? std::string(path, static_cast<std::size_t>(bytes)) : "weir";
+}
+
+// The secret of signed pushes' nonces; survives restarts so that a nonce stays good. "" if it can
+// neither be read nor written: signed pushes are then not offered.
+std::string read_or_make_seed(const std::string& path) {
+  std::ifstream file(path);
+  std::string seed;
+  if (std::getline(file, seed) && seed.size() >= kSeedBytes) return seed;
+  std::array<std::uint8_t, kSeedBytes> random{};
+  io::fill_random(random);
+  seed = io::to_hex(random);
+  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  if (fd < 0) return "";
+  const std::string line = seed + "\n";
+  const ssize_t written = ::write(fd, line.data(), line.size());
+  ::close(fd);
+  return written == static_cast<ssize_t>(line.size()) ? seed : "";
 }
 
 std::string backend_problem(const io::Error& error) {
@@ -111,6 +133,7 @@ class ServingProcess {
   std::atomic<int> loops_drained_{0};
   io::Instant drain_began_{};
   io::Instant quiet_since_{};
+  io::Instant swept_at_{};
   bool drain_cut_ = false;
   bool supervisor_gone_ = false;
 };
@@ -155,7 +178,7 @@ bool ServingProcess::prepare_git(std::string& problem) {
   refs_ = std::make_unique<git::RefStore>(refs, *blocking_);
   const auto cores = static_cast<std::uint32_t>(std::max(1U, std::thread::hardware_concurrency()));
   const auto slots = [cores](std::uint32_t configured, std::uint32_t per_core) {
-    return configured != 0 ? configured : cores * per_core;
+    return static_cast<int>(configured != 0 ? configured : cores * per_core);
   };
   fetch_slots_ = std::make_unique<git::ProcessSlots>("fetch", slots(config_.git.fetch_slots, 4),
                                                      config_.git.fetch_queue_max);
@@ -163,6 +186,19 @@ bool ServingProcess::prepare_git(std::string& problem) {
                                                     config_.git.push_queue_max);
   sync_ = std::make_unique<git::SyncCoalescer>(*blocking_);
   journal_ = std::make_unique<git::PushJournal>(config_.state + "/pushes");
+  const git::PushJournal::Swept swept = journal_->recover();
+  if (swept.records > 0) {
+    io::log_event(io::LogLevel::warn,
+                  fmt::format("cleaned up after {} pushes that were cut short", swept.records));
+  }
+  environment_.push_cert_seed = read_or_make_seed(config_.state + "/push-cert-seed");
+  environment_.git_config_path = config_.state + "/gitconfig";
+  if (const io::Result<void> written =
+          git::write_git_config(environment_.git_config_path, environment_.push_cert_seed);
+      !written) {
+    problem = environment_.git_config_path + ": " + io::to_string(written.error());
+    return false;
+  }
 
   environment_.git_path = config_.git.git_path;
   environment_.limits.fetch_request_bytes_max = config_.git.fetch_request_bytes_max;
@@ -320,6 +356,10 @@ bool ServingProcess::follow_control() {
     if (message->kind == ControlKind::supervisor_gone) break;
   }
   tickets_->rotate_if_due(clock_.unix_ns());
+  if (clock_.now() - swept_at_ >= kSweepEvery) {
+    swept_at_ = clock_.now();
+    journal_->sweep();
+  }
   return !drain_has_ended();
 }
 
