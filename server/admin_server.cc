@@ -87,6 +87,7 @@ void AdminServer::open(int fd, bool is_private) {
   listeners_.push_back(std::make_unique<io::Listener>(
       *loop_, fd, loops_, [this, is_private](io::EventLoop&, int accepted) {
         if (stopping_ || connection_count_ >= kAdminConnectionsMax) {
+          loop_->load().fetch_sub(1, std::memory_order_relaxed);  // the listener counted it
           ::close(accepted);
           return;
         }
@@ -129,6 +130,7 @@ void AdminServer::finish_if_idle() {
 
 void AdminServer::on_connection_closed(http::ServerConnection& connection, io::CloseReason) {
   connection.unlink();
+  loop_->load().fetch_sub(1, std::memory_order_relaxed);
   --connection_count_;
   finish_if_idle();
 }

@@ -84,6 +84,7 @@ void ServingLoop::adopt(int fd) {
   metrics_.accepted.add();
   if (draining_ || connections() >= options_.connections_max) {
     metrics_.refused.add();
+    loop_->load().fetch_sub(1, std::memory_order_relaxed);  // the listener counted it
     ::close(fd);
     return;
   }
@@ -102,7 +103,6 @@ void ServingLoop::adopt(int fd) {
   http::ServerConnection& opened = *connection.release();  // destroys itself when it has closed
   connections_.push_back(opened);
   connection_count_.fetch_add(1, std::memory_order_relaxed);
-  loop_->load().fetch_add(1, std::memory_order_relaxed);
   metrics_.open.add(1);
   opened.start();
 }

@@ -318,6 +318,7 @@ int ServingProcess::run() {
   }
   for (const std::unique_ptr<ServingLoop>& loop : loops_) loop->stop_and_join();
   admin_->stop_and_join();
+  blocking_.reset();  // its results go to loops
   loops_.clear();
   admin_.reset();
   io::log_event(io::LogLevel::info, "drained");
