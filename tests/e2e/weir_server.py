@@ -116,10 +116,10 @@ path = "{self.log_path}"
 
     def reload(self):
         """Sends SIGHUP and waits until the server says that it has reloaded (or refused to)."""
-        before = len(self.output_text())
+        before = len(self.log_text())
         self.process.send_signal(signal.SIGHUP)
         deadline = time.monotonic() + 10
-        while not re.search(r"reload(ed| refused)", self.output_text()[before:]):
+        while not re.search(r"reload(ed| refused)", self.log_text()[before:]):
             if time.monotonic() > deadline:
                 raise AssertionError("no reload:\n" + self.output_text())
             time.sleep(0.02)
@@ -127,11 +127,12 @@ path = "{self.log_path}"
     def output_text(self):
         return (self.folder / "output").read_text(errors="replace")
 
+    def log_text(self):
+        return self.log_path.read_text() if self.log_path.exists() else ""
+
     def records(self):
         """Every request record logged so far."""
-        if not self.log_path.exists():
-            return []
-        lines = self.log_path.read_text().splitlines()
+        lines = self.log_text().splitlines()
         records = [json.loads(line) for line in lines]
         return [record for record in records if record.get("record") == "request"]
 
