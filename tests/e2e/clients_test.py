@@ -19,7 +19,7 @@ class LibGit2Test(WeirTestCase):
         cls.served = cls.weir.make_repository("acme/site.git")
         cls.work = make_work_tree(cls.weir.folder / "work", commits=8)
         git("push", "-q", "--mirror", cls.served, cwd=cls.work)
-        pygit2.option(pygit2.GIT_OPT_SET_SSL_CERT_LOCATIONS, str(cls.weir.certificate), "")
+        pygit2.option(pygit2.GIT_OPT_SET_SSL_CERT_LOCATIONS, str(cls.weir.certificate), None)
 
     def callbacks(self):
         token = self.token

@@ -21,9 +21,7 @@ class CloneTest(WeirTestCase):
 
     def each_transport(self):
         for http, protocol in TRANSPORTS:
-            with self.subTest(http=http, protocol=protocol):
-                name = f"{http.replace('/', '')}-v{protocol}"
-                yield http, protocol, self.scratch / name
+            yield http, protocol, self.scratch / f"{http.replace('/', '')}-v{protocol}"
 
     def clone(self, target, *arguments, http="HTTP/2", protocol=2, name="acme/tools/site.git"):
         self.weir.git("clone", "-q", *arguments, self.weir.url(name), target, http=http,

@@ -196,7 +196,8 @@ def git(*arguments, cwd=None, check=True, environment=None, input=None):
     result.out = result.stdout.decode(errors="replace")
     result.err = result.stderr.decode(errors="replace")
     if check and result.returncode != 0:
-        raise AssertionError(f"git {' '.join(map(str, arguments))}: {result.returncode}\n"
+        shown = re.sub(r"(weir_[a-z0-9]+_)\w+", r"\1***", " ".join(map(str, arguments)))
+        raise AssertionError(f"git {shown}: {result.returncode}\n"
                              f"{result.out}{result.err}")
     return result
 
