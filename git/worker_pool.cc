@@ -26,6 +26,13 @@ constexpr io::Duration kCloseGrace = std::chrono::seconds(5);
 constexpr io::Duration kPackTimeMax = std::chrono::minutes(10);
 constexpr std::uint64_t kWorkerFilesMax = 4096;  // open packs of kDatabasesMax repositories
 
+// Sanitizers keep terabytes of shadow memory that RLIMIT_DATA counts.
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+constexpr bool kDataLimited = false;
+#else
+constexpr bool kDataLimited = true;
+#endif
+
 io::Errc errc_of(WorkerStatus status) {
   switch (status) {
     case WorkerStatus::not_found:
@@ -108,7 +115,7 @@ io::Task<io::Result<void>> WorkerPool::Impl::start(Worker& worker, io::Deadline 
   io::SubprocessSpec spec;
   spec.argv = {options.weir_path, "git-worker", "--git", options.git_path};
   spec.env = {"LC_ALL=C", "PATH=/usr/local/bin:/usr/bin:/bin"};
-  spec.data_bytes_max = options.data_bytes_max;
+  spec.data_bytes_max = kDataLimited ? options.data_bytes_max : 0;
   spec.files_max = kWorkerFilesMax;
   spec.extra_fd = theirs.get();
   auto child = co_await launcher.spawn(std::move(spec), deadline);
