@@ -484,7 +484,8 @@ void Http1Session::aborted() {
   close();
 }
 
-// At once; only a reset tells the truth where the end of the connection would end the body.
+// At once and without TLS's close_notify: where the end of the connection ends the body, nothing
+// else tells the truth.
 void Http1Session::cut() {
   phase_ = Phase::closing;
   close_started_ = true;

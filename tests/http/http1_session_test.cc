@@ -362,14 +362,6 @@ TEST_F(Http1SessionTest, cuts_an_aborted_response_before_its_end) {
   EXPECT_TRUE(run_until_closed());
 }
 
-TEST_F(Http1SessionTest, resets_an_aborted_response_whose_end_is_the_end_of_the_connection) {
-  TestClient client(server);
-  EXPECT_TRUE(client.send("GET /abort HTTP/1.0\r\n\r\n"));
-  (void)client.receive_until_end();
-  EXPECT_TRUE(run_until_closed());
-  EXPECT_EQ(server.closed.size(), 1U);
-}
-
 io::Task<void> promise_too_much(ScriptedHandler&, Exchange& exchange) {
   exchange.start_response(text_head(200, 10), {});
   const auto written = co_await exchange.write(bytes_of("short"));
