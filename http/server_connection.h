@@ -1,10 +1,10 @@
 #pragma once
 // ServerConnection: one accepted connection: a Stream and, after ALPN, an Http1Session or
 // Http2Session on it (without TLS: HTTP/2 when the client begins with its preface). Made with new;
-// destroys itself when the stream is closed and every exchange was released, and tells its registry.
-// Timeouts (progress, not totals): request head kHeadTimeout from its first byte, idle keep-alive
-// kIdleTimeoutHttp1 / kIdleTimeoutHttp2, body at least kBodyBytesPerSecondMin after a grace, response
-// stalls by the Stream. Loop thread only.
+// destroys itself when the stream is closed and every exchange was released, and tells its
+// registry. Timeouts (progress, not totals): request head kHeadTimeout from its first byte, idle
+// keep-alive kIdleTimeoutHttp1 / kIdleTimeoutHttp2, body at least kBodyBytesPerSecondMin after a
+// grace, response stalls by the Stream. Loop thread only.
 
 #include <cstdint>
 #include <memory>

@@ -109,6 +109,17 @@ TEST_F(Http1SessionTest, answers_more_pipelined_requests_than_one_turn_serves) {
   client.expect_exchange(requests, responses);
 }
 
+TEST_F(Http1SessionTest, closes_after_its_last_request_and_says_so) {
+  TestClient client(server);
+  std::string requests;
+  for (std::uint32_t i = 0; i < kRequestsPerConnectionMax; ++i) requests += get("/hello");
+  EXPECT_TRUE(client.send(requests));
+  const std::size_t before = (kRequestsPerConnectionMax - 1) * kHello.size();
+  EXPECT_FALSE(client.receive(before).contains("connection: close"));
+  EXPECT_EQ(client.receive_until_end(), kHelloClose);
+  EXPECT_FALSE(client.reset());
+}
+
 TEST_F(Http1SessionTest, starts_a_pipelined_request_only_after_the_one_before_it) {
   TestClient client(server);
   EXPECT_TRUE(client.send(get("/wait") + get("/hello")));
