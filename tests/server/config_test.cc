@@ -189,13 +189,56 @@ TEST(Config, refuses_values_out_of_range_or_of_another_type) {
 }
 
 TEST(Config, names_the_line_of_broken_toml) {
-  for (const char* bad :
-       {"\n\nroot = ", "\n\nroot = \"a", "\n\n[git", "\n\na b = 1", "\n\n= 1", "\n\nroot = 'a' 'b'",
-        "\n\nloops = 01", "\n\nroot = \"\xff\"", "loops = 1\n\nloops = 2"}) {
+  for (const char* bad : {"\n\nroot = ", "\n\nroot = \"a", "\n\n[git", "\n\na b = 1", "\n\n= 1",
+                          "\n\nroot = 'a' 'b'", "\n\nloops = 01", "\n\nroot = \"\xff\"",
+                          "loops = 1\n\nloops = 2", "\n\n[=]", "\n\n[ \t/"}) {
     const std::string problem = problems_of(bad);
     EXPECT_TRUE(problem.starts_with("weir.toml:3: not valid TOML: ")) << bad << ": " << problem;
     EXPECT_EQ(problem.find('\n'), std::string::npos);
   }
+}
+
+TEST(Config, refuses_control_characters_by_their_line) {
+  using std::literals::string_literals::operator""s;
+  for (const std::string& bad :
+       {"\n\n[\0\0\to"s, "\n\nroot = \"a\x1b\""s, "\n\n# \x7f"s, "\n\n\0"s}) {
+    EXPECT_EQ(problems_of(bad), "weir.toml:3: not valid TOML: a control character");
+  }
+}
+
+TEST(Config, takes_letters_beyond_ascii_in_comments_and_double_quotes) {
+  for (const char* good : {"root = \"é\" # é\n# é", "root = 'e'\nstate = \"\"\"e\n\"e\"\"\"\" # é",
+                           "root = '''e'e'''' # é", "root = \"a\\\"é\"", "root = \"a\\\\\" # é",
+                           "root = 'a\\' # é", "\xEF\xBB\xBFroot = \"é\"", "root = \"\" # é",
+                           "root = '' # é", "root = \"\xF0\x9F\x98\x80\""}) {
+    EXPECT_EQ(problems_of(good), "") << good;
+  }
+  EXPECT_EQ(parse_config("f", "root = \"/é/\xF0\x9F\x98\x80\"")->root, "/é/\xF0\x9F\x98\x80");
+  for (const char* bad : {"é = 1",
+                          "rooté = 1",
+                          "root = é",
+                          "root = \"a\" é",
+                          "root = 'a\\' é",
+                          "[é]",
+                          "é",
+                          "root = \"a\"\"é\"\n",
+                          "root = \"\" é",
+                          "root = \"\"\"é\"\"\"",
+                          "root = 'é'",
+                          "loops = 1'é'",
+                          "root = '''a''' é",
+                          "root = \"a\\é\"",
+                          "root = \"\xff\"",
+                          "root = \"\xc3\"",
+                          "# \xed\xa0\x80",
+                          "root = \"\xc0\xaf\"",
+                          "root = \"\xe0\x80\xaf\"",
+                          "# \xf4\x90\x80\x80",
+                          "root = \"\xc3"}) {
+    EXPECT_NE(problems_of(bad), "") << bad;
+  }
+  EXPECT_EQ(problems_of("\n\xc3\xa9 = 1"),
+            "weir.toml:2: not valid TOML: letters beyond ASCII belong in \"\" strings or comments");
 }
 
 TEST(Config, says_why_a_file_cannot_be_read) {
