@@ -62,8 +62,12 @@ void append_pkt(std::string& out, std::string_view payload) {
   out.append(payload);
 }
 
-void append_flush(std::string& out) { out.append("0000"); }
-void append_delim(std::string& out) { out.append("0001"); }
+void append_flush(std::string& out) {
+  out.append("0000");
+}
+void append_delim(std::string& out) {
+  out.append("0001");
+}
 
 void append_sideband(std::string& out, Band band, std::string_view payload) {
   constexpr std::size_t kChunk = kPktPayloadBytesMax - 1;

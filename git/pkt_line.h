@@ -1,6 +1,7 @@
 #pragma once
 // pkt-line framing, sans-IO. Format: gitprotocol-common(5) "pkt-line Format"; special packets flush
-// 0000, delim 0001, response-end 0002. Stateless; any thread. Hostile bytes give PktStatus::malformed.
+// 0000, delim 0001, response-end 0002. Stateless; any thread. Hostile bytes give
+// PktStatus::malformed.
 
 #include <cstdint>
 #include <span>
@@ -17,8 +18,8 @@ enum class PktStatus : std::uint8_t { complete, need_more, malformed };
 
 struct Pkt {
   PktKind kind = PktKind::flush;
-  std::string_view payload;     // data only; borrowed from the input
-  std::size_t bytes = 0;        // of the whole packet, header included
+  std::string_view payload;  // data only; borrowed from the input
+  std::size_t bytes = 0;     // of the whole packet, header included
 };
 
 // Reads the packet at the front of `input`.

@@ -42,13 +42,13 @@ struct RepositoryConfig {
   // Patterns as in git-config(1) transfer.hideRefs, in file order, with their '!' and '^' prefixes.
   std::vector<std::string> hide_refs_fetch;  // transfer.* then uploadpack.*
   std::vector<std::string> hide_refs_push;   // transfer.* then receive.*
-  bool http_upload_pack = true;      // http.uploadpack
-  bool http_receive_pack = true;     // http.receivepack; false only when it is set to false
-  bool allow_filter = true;          // uploadpack.allowFilter; Weir's default is true
+  bool http_upload_pack = true;              // http.uploadpack
+  bool http_receive_pack = true;             // http.receivepack; false only when it is set to false
+  bool allow_filter = true;                  // uploadpack.allowFilter; Weir's default is true
   bool allow_any_sha1_in_want = false;
-  bool advertise_atomic = true;          // receive.advertiseAtomic
-  bool advertise_push_options = true;    // receive.advertisePushOptions; Weir's default is true
-  bool prefer_ofs_delta = true;          // repack.useDeltaBaseOffset
+  bool advertise_atomic = true;        // receive.advertiseAtomic
+  bool advertise_push_options = true;  // receive.advertisePushOptions; Weir's default is true
+  bool prefer_ofs_delta = true;        // repack.useDeltaBaseOffset
   bool has_alternates = false;
   // The files it was read from, included ones too: what its validity depends on.
   std::vector<std::string> files;

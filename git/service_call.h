@@ -1,7 +1,7 @@
 #pragma once
-// ServiceCall: what one smart-HTTP POST needs of its surroundings, filled in by the server after the
-// request was classified, located, authenticated, authorised and admitted. And GitEnvironment: what is
-// the same for all calls of a loop. Plain values and borrowed references; loop thread only.
+// ServiceCall: what one smart-HTTP POST needs of its surroundings, filled in by the server after
+// the request was classified, located, authenticated, authorised and admitted. And GitEnvironment:
+// what is the same for all calls of a loop. Plain values and borrowed references; loop thread only.
 
 #include <cstdint>
 #include <functional>
@@ -37,56 +37,56 @@ struct GitLimits {
 
 // One per loop; what it points at outlives every call. Thread-safe parts are shared by all loops.
 struct GitEnvironment {
-  std::string git_path;             // absolute path of the git binary
-  std::string git_config_path;      // Weir's own global config file (safe.directory and so on)
-  std::string push_cert_seed;       // secret; "" = signed pushes are not offered
+  std::string git_path;         // absolute path of the git binary
+  std::string git_config_path;  // Weir's own global config file (safe.directory and so on)
+  std::string push_cert_seed;   // secret; "" = signed pushes are not offered
   GitLimits limits;
   io::LauncherClient* launcher;
   WorkerPool* workers;
-  RefStore* refs;                   // shared
-  ProcessSlots* fetch_slots;        // shared
-  ProcessSlots* push_slots;         // shared
-  SyncCoalescer* sync;              // shared
-  PushJournal* journal;             // shared
-  io::BlockingPool* blocking;       // shared
+  RefStore* refs;              // shared
+  ProcessSlots* fetch_slots;   // shared
+  ProcessSlots* push_slots;    // shared
+  SyncCoalescer* sync;         // shared
+  PushJournal* journal;        // shared
+  io::BlockingPool* blocking;  // shared
 };
 
 struct ServiceCall {
   GitEnvironment& environment;
   std::shared_ptr<const Repository> repository;
   std::shared_ptr<const RefSnapshot> snapshot;  // valid since the request's head arrived
-  int protocol_version = 0;        // 0, 1 or 2 as negotiated by Git-Protocol
-  std::string git_protocol;        // the header's value if its characters are harmless, else ""
-  std::string request_id;          // in every text a user sees
-  std::string trace_parent;        // W3C traceparent, for GIT_TRACE2_PARENT_SID
-  std::string remote_user;         // "" for anonymous
+  int protocol_version = 0;                     // 0, 1 or 2 as negotiated by Git-Protocol
+  std::string git_protocol;  // the header's value if its characters are harmless, else ""
+  std::string request_id;    // in every text a user sees
+  std::string trace_parent;  // W3C traceparent, for GIT_TRACE2_PARENT_SID
+  std::string remote_user;   // "" for anonymous
   std::string remote_address;
   // Ids advertised to this session a short while ago (a ref may move between GET and POST).
   std::function<bool(const ObjectId&)> was_advertised;
-  io::ByteSource& body;            // inflated, bounded
+  io::ByteSource& body;  // inflated, bounded
   io::ByteSink& answer;
-  io::StopToken stop;              // fires when the client is gone
+  io::StopToken stop;  // fires when the client is gone
 };
 
 enum class Ended : std::uint8_t {
   completed,
-  refused,       // answered in the protocol's own form (ERR, ng); nothing failed on our side
+  refused,  // answered in the protocol's own form (ERR, ng); nothing failed on our side
   client_gone,
-  failed,        // a child or a worker failed; the user was told where that was possible
+  failed,  // a child or a worker failed; the user was told where that was possible
 };
 
 struct ServiceOutcome {
   Ended ended = Ended::completed;
-  bool cut = false;           // the answer must not end cleanly: abort the exchange
-  std::string detail;         // for the log: no secrets
-  std::string operation;      // "ls-refs", "fetch", "push", ...
+  bool cut = false;       // the answer must not end cleanly: abort the exchange
+  std::string detail;     // for the log: no secrets
+  std::string operation;  // "ls-refs", "fetch", "push", ...
   std::uint64_t child_cpu_us = 0;
   std::uint64_t child_rss_bytes_max = 0;
   io::Duration slot_wait{};
 };
 
-// POST git-upload-pack: v0/v1/v2 requests; ls-refs and empty probes are answered natively, fetches by
-// `git upload-pack` in a slot. The answer is written to call.answer, errors included.
+// POST git-upload-pack: v0/v1/v2 requests; ls-refs and empty probes are answered natively, fetches
+// by `git upload-pack` in a slot. The answer is written to call.answer, errors included.
 io::Task<ServiceOutcome> serve_upload_pack(ServiceCall& call);
 // POST git-receive-pack: acknowledged means durable and visible to the next snapshot.
 io::Task<ServiceOutcome> serve_receive_pack(ServiceCall& call);

@@ -1,7 +1,7 @@
 #pragma once
 // ByteSource and ByteSink: where a service reads a request's body from and writes its answer to, so
-// that Git and Mercurial code need not know HTTP. Loop thread only; owned by the request; one call in
-// flight each.
+// that Git and Mercurial code need not know HTTP. Loop thread only; owned by the request; one call
+// in flight each.
 
 #include <cstdint>
 #include <span>

@@ -14,10 +14,10 @@ namespace weir::io {
 
 }  // namespace weir::io
 
-#define WEIR_CHECK(expression)                                      \
-  do {                                                              \
-    if (!(expression)) [[unlikely]]                                 \
-      ::weir::io::check_failed(#expression, __FILE__, __LINE__);    \
+#define WEIR_CHECK(expression)                                   \
+  do {                                                           \
+    if (!(expression)) [[unlikely]]                              \
+      ::weir::io::check_failed(#expression, __FILE__, __LINE__); \
   } while (false)
 
 #ifdef NDEBUG

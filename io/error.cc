@@ -5,7 +5,9 @@
 
 namespace weir::io {
 
-std::unexpected<Error> fail_errno(const char* where) { return fail(Errc::system, where, errno); }
+std::unexpected<Error> fail_errno(const char* where) {
+  return fail(Errc::system, where, errno);
+}
 
 const char* to_string(Errc code) {
   switch (code) {

@@ -25,8 +25,8 @@ enum class Errc : std::uint8_t {
 
 struct Error {
   Errc code;
-  int sys_errno = 0;          // meaningful for Errc::system
-  const char* where = "";     // static string: the operation, e.g. "open packed-refs"
+  int sys_errno = 0;       // meaningful for Errc::system
+  const char* where = "";  // static string: the operation, e.g. "open packed-refs"
 };
 
 template <typename T>

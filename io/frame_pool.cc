@@ -35,7 +35,9 @@ struct Pool {
 
 thread_local Pool pool;
 
-std::size_t class_of(std::size_t bytes) { return (bytes - 1) / kFrameClassBytes; }
+std::size_t class_of(std::size_t bytes) {
+  return (bytes - 1) / kFrameClassBytes;
+}
 
 }  // namespace
 
@@ -66,6 +68,8 @@ void frame_free(void* frame, std::size_t bytes) {
   ::operator delete(frame);
 }
 
-std::int64_t frames_live() { return pool.live; }
+std::int64_t frames_live() {
+  return pool.live;
+}
 
 }  // namespace weir::io

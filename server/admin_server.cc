@@ -69,7 +69,9 @@ AdminServer::AdminServer(std::unique_ptr<io::EventLoop> loop, int tcp_fd, int un
   loops_.push_back(loop_.get());
 }
 
-AdminServer::~AdminServer() { WEIR_CHECK(!thread_.joinable()); }
+AdminServer::~AdminServer() {
+  WEIR_CHECK(!thread_.joinable());
+}
 
 void AdminServer::start() {
   thread_ = std::thread([this] {
@@ -135,7 +137,9 @@ void AdminServer::on_connection_closed(http::ServerConnection& connection, io::C
   finish_if_idle();
 }
 
-void AdminServer::on_exchange(http::Exchange& exchange) { scope_.spawn(serve(exchange)); }
+void AdminServer::on_exchange(http::Exchange& exchange) {
+  scope_.spawn(serve(exchange));
+}
 
 http::HeadLimits AdminServer::head_limits(std::string_view, std::string_view) {
   return http::kHeadLimitsDefault;
@@ -170,8 +174,9 @@ io::Task<void> AdminServer::serve(http::Exchange& exchange) {
     reply.body = "weir: /v1/* is served on the admin socket only\n";
   } else {
     reply.status = 404;
-    reply.body = "weir: there are /healthz, /readyz, /metrics and, on the admin socket, "
-                 "/v1/status\n";
+    reply.body =
+        "weir: there are /healthz, /readyz, /metrics and, on the admin socket, "
+        "/v1/status\n";
   }
   co_await send(exchange, std::move(reply));
   exchange.release();
@@ -215,9 +220,9 @@ std::string AdminServer::status_json() const {
   bool first = true;
   std::int64_t connections = 0;
   for (const LoopStatus& loop : sources_.loops()) {
-    out += fmt::format("{}{{\"connections\":{},\"silent_ms\":{}}}", first ? "" : ",",
-                       loop.connections,
-                       (now.time_since_epoch().count() - loop.heartbeat_ns) / 1'000'000);
+    out +=
+        fmt::format("{}{{\"connections\":{},\"silent_ms\":{}}}", first ? "" : ",", loop.connections,
+                    (now.time_since_epoch().count() - loop.heartbeat_ns) / 1'000'000);
     connections += loop.connections;
     first = false;
   }

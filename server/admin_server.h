@@ -1,8 +1,9 @@
 #pragma once
-// AdminServer: health, metrics and status on a thread and an event loop of its own, so that a stalled
-// serving loop does not silence it. Loopback TCP serves /healthz, /readyz and /metrics only; the 0600
-// UNIX socket serves those and /v1/*. Host must name this machine; no CORS; no TLS. Bounded:
-// kAdminConnectionsMax. It reads what loops publish (atomics, LiveRequests), never waits for them.
+// AdminServer: health, metrics and status on a thread and an event loop of its own, so that a
+// stalled serving loop does not silence it. Loopback TCP serves /healthz, /readyz and /metrics
+// only; the 0600 UNIX socket serves those and /v1/*. Host must name this machine; no CORS; no TLS.
+// Bounded: kAdminConnectionsMax. It reads what loops publish (atomics, LiveRequests), never waits
+// for them.
 
 #include <atomic>
 #include <cstdint>
@@ -35,7 +36,7 @@ struct AdminSources {
   std::function<std::vector<LiveRequestRow>(io::Instant now)> requests;
   std::function<bool()> ready;
   std::function<bool()> draining;
-  std::string io_backend;           // "io_uring"
+  std::string io_backend;  // "io_uring"
   std::vector<std::string> addresses;
   std::int64_t started_unix_ns = 0;
   std::uint32_t serving_generation = 0;  // how often the serving process was started before

@@ -1,7 +1,7 @@
 #pragma once
-// AdmissionDoor: the one door through which requests become work: admit() gives a Ticket or says no and
-// why; the Ticket settles when it is destroyed. Today it bounds the requests in flight of the process;
-// process slots bound the work behind it. Thread-safe: one for all loops.
+// AdmissionDoor: the one door through which requests become work: admit() gives a Ticket or says no
+// and why; the Ticket settles when it is destroyed. Today it bounds the requests in flight of the
+// process; process slots bound the work behind it. Thread-safe: one for all loops.
 
 #include <atomic>
 #include <cstdint>

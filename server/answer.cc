@@ -42,8 +42,8 @@ io::Task<void> answer_text(Request& request, int status, std::string text, Field
   body += request.id;
   body += ")\n";
   append_no_cache(fields);
-  http::ResponseHead head = make_head(status, "text/plain; charset=utf-8", std::move(fields),
-                                      body.size());
+  http::ResponseHead head =
+      make_head(status, "text/plain; charset=utf-8", std::move(fields), body.size());
   return send_whole(request, std::move(head), std::move(body));
 }
 
@@ -55,8 +55,8 @@ io::Task<void> answer_lfs(Request& request, int status, std::string message) {
   body += "\"}\n";
   Fields fields;
   append_no_cache(fields);
-  http::ResponseHead head = make_head(status, "application/vnd.git-lfs+json", std::move(fields),
-                                      body.size());
+  http::ResponseHead head =
+      make_head(status, "application/vnd.git-lfs+json", std::move(fields), body.size());
   return send_whole(request, std::move(head), std::move(body));
 }
 

@@ -1,7 +1,8 @@
 #pragma once
-// Answers that are made here rather than by a Git service: short texts with a status, in the form the
-// client shows, and bodies that are ready in memory. Every text a user sees names the request id.
-// Sources: the forms that git, libgit2 and LFS clients print were measured; see docs/refusals.md.
+// Answers that are made here rather than by a Git service: short texts with a status, in the form
+// the client shows, and bodies that are ready in memory. Every text a user sees names the request
+// id. Sources: the forms that git, libgit2 and LFS clients print were measured; see
+// docs/refusals.md.
 
 #include <string>
 #include <string_view>
@@ -28,8 +29,8 @@ io::Task<void> answer_body(Request& request, std::string_view content_type,
 // Nothing of a smart-HTTP answer may be kept by caches on the way.
 void append_no_cache(Fields& fields);
 
-// What the client is told when something behind us fails before anything was answered: the one mapping
-// of errors to statuses and texts.
+// What the client is told when something behind us fails before anything was answered: the one
+// mapping of errors to statuses and texts.
 struct ErrorAnswer {
   int status;
   std::string_view text;

@@ -1,7 +1,8 @@
 #pragma once
-// RequestBody and ResponseBody: an Exchange as the ByteSource and ByteSink that Git code reads and writes.
-// RequestBody removes gzip coding and bounds the inflated bytes; ResponseBody commits the head with the
-// first byte, so that until then the answer can still become another one. One request; loop thread.
+// RequestBody and ResponseBody: an Exchange as the ByteSource and ByteSink that Git code reads and
+// writes. RequestBody removes gzip coding and bounds the inflated bytes; ResponseBody commits the
+// head with the first byte, so that until then the answer can still become another one. One
+// request; loop thread.
 
 #include <cstdint>
 #include <memory>

@@ -1,5 +1,6 @@
 #pragma once
-// ConnectionMetrics: what is counted about connections and loops. Registered once, before loops run.
+// ConnectionMetrics: what is counted about connections and loops. Registered once, before loops
+// run.
 
 #include <array>
 
@@ -12,12 +13,12 @@ struct ConnectionMetrics {
   ConnectionMetrics();
 
   io::Counter accepted;
-  io::Counter refused;                        // over connections_max
+  io::Counter refused;  // over connections_max
   io::Gauge open;
-  std::array<io::Counter, 7> closed;          // by io::CloseReason
+  std::array<io::Counter, 7> closed;  // by io::CloseReason
   io::Gauge loop_turns;
   io::Gauge loop_busy_us;
-  io::Gauge loop_turn_us_max;                 // longest turn within the last second
+  io::Gauge loop_turn_us_max;  // longest turn within the last second
   io::Gauge output_buffers;
   io::Gauge coroutine_frames;
 };

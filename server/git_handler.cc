@@ -61,9 +61,10 @@ Coding coding_of(const http::RequestHead& head) {
 io::Task<std::shared_ptr<const git::RefSnapshot>> Pipeline::validated_snapshot(Request& request) {
   std::string problem;
   const io::Deadline deadline = io::Deadline::after(loop_.now(), kSnapshotTimeMax);
-  io::Result<std::shared_ptr<const git::RefSnapshot>> snapshot = co_await environment_.refs->snapshot(
-      request.repository, request.exchange.arrived_at(), *environment_.workers,
-      request.exchange.stop(), deadline, problem);
+  io::Result<std::shared_ptr<const git::RefSnapshot>> snapshot =
+      co_await environment_.refs->snapshot(request.repository, request.exchange.arrived_at(),
+                                           *environment_.workers, request.exchange.stop(), deadline,
+                                           problem);
   request.phase_ends(Phase::validate, loop_.now());
   if (snapshot) {
     request.repository_generation = (*snapshot)->repository_generation();
@@ -146,11 +147,19 @@ io::Task<void> Pipeline::git_service(Request& request, std::shared_ptr<const Pol
   response.fields.emplace_back("weir-generation", generation_text(*snapshot));
   ResponseBody answer(request.exchange, request.live, std::move(response), flow);
 
-  git::ServiceCall call{environment_, request.repository, snapshot,
+  git::ServiceCall call{environment_,
+                        request.repository,
+                        snapshot,
                         upload ? request.route.protocol_version : 0,
-                        request.route.git_protocol, request.id, request.trace.traceparent(),
-                        request.principal.subject, request.client_address,
-                        {}, body, answer, request.exchange.stop()};
+                        request.route.git_protocol,
+                        request.id,
+                        request.trace.traceparent(),
+                        request.principal.subject,
+                        request.client_address,
+                        {},
+                        body,
+                        answer,
+                        request.exchange.stop()};
   const std::uint64_t connection_id = request.exchange.connection_id();
   call.was_advertised = [this, connection_id, &request](const git::ObjectId& id) {
     return sessions_.advertised(connection_id, request.principal.token_id, request.repository->id,

@@ -1,7 +1,7 @@
 #pragma once
-// LiveRequests: what is in flight on one loop, readable by the admin thread while the loop is busy or
-// stuck. The loop writes, anybody reads a copy; the mutex is held for a few assignments. Bounded by the
-// requests in flight.
+// LiveRequests: what is in flight on one loop, readable by the admin thread while the loop is busy
+// or stuck. The loop writes, anybody reads a copy; the mutex is held for a few assignments. Bounded
+// by the requests in flight.
 
 #include <atomic>
 #include <cstdint>

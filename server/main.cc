@@ -120,7 +120,8 @@ void add_common_options(CLI::App& command, CommandLine& line) {
   command.add_option("--state", line.state, "folder for what Weir keeps (default .weir)");
   command.add_option("--listen", line.listen, "HTTPS address, host:port; may be given again");
   command.add_option("--admin-listen", line.admin_listen, "health and metrics, loopback host:port");
-  command.add_option("--admin-socket", line.admin_socket, "admin socket (default <state>/admin.sock)");
+  command.add_option("--admin-socket", line.admin_socket,
+                     "admin socket (default <state>/admin.sock)");
   command.add_option("--loops", line.loops, "event loops (default: one a core)")
       ->check(CLI::Range(1, 64));
   command.add_option("--io", line.io, "kernel interface: auto or io_uring");
@@ -143,7 +144,8 @@ int main(int argc, char** argv) {
   CLI::App* check_command = app.add_subcommand("check", "validate a configuration");
   add_common_options(*check_command, line);
   app.add_subcommand("token", "make, list and revoke access tokens");
-  CLI::App* worker_command = app.add_subcommand("git-worker", "serve one loop's questions")->group("");
+  CLI::App* worker_command =
+      app.add_subcommand("git-worker", "serve one loop's questions")->group("");
   worker_command->add_option("--git", line.git_path, "git binary");
   CLI11_PARSE(app, argc, argv);
 

@@ -72,7 +72,9 @@ Pipeline::Pipeline(io::EventLoop& loop, SharedStages shared, git::GitEnvironment
       environment_(std::move(environment)),
       policy_(std::move(policy)) {}
 
-void Pipeline::on_exchange(http::Exchange& exchange) { scope_.spawn(serve(exchange)); }
+void Pipeline::on_exchange(http::Exchange& exchange) {
+  scope_.spawn(serve(exchange));
+}
 
 http::HeadLimits Pipeline::head_limits(std::string_view, std::string_view target) {
   // Old Mercurial clients send their arguments as many long fields; git never needs that.
@@ -98,7 +100,9 @@ void Pipeline::set_policy(std::shared_ptr<const Policy> policy) {
   sessions_.clear();
 }
 
-void Pipeline::housekeeping() { sessions_.expire(loop_.now()); }
+void Pipeline::housekeeping() {
+  sessions_.expire(loop_.now());
+}
 
 io::Task<void> Pipeline::serve(http::Exchange& exchange) {
   const std::shared_ptr<const Policy> policy = policy_;
@@ -190,8 +194,8 @@ io::Task<bool> Pipeline::identify(Request& request, const Policy& policy) {
   request.principal = found.principal;
   live_.update([&] { request.live.principal = request.principal.subject; });
   const Authorization verdict =
-      policy.authorizer.authorize(request.principal, request.route.tenant,
-                                  rule_name(request.route), access_of(request.route), true);
+      policy.authorizer.authorize(request.principal, request.route.tenant, rule_name(request.route),
+                                  access_of(request.route), true);
   if (verdict != Authorization::allowed) {
     co_await answer_unauthorized(request, verdict, policy);
     co_return false;
@@ -218,8 +222,8 @@ io::Task<bool> Pipeline::locate(Request& request, const Policy& policy) {
     co_return false;
   }
   const Authorization verdict =
-      policy.authorizer.authorize(request.principal, request.route.tenant,
-                                  rule_name(request.route), access_of(request.route), false);
+      policy.authorizer.authorize(request.principal, request.route.tenant, rule_name(request.route),
+                                  access_of(request.route), false);
   co_await answer_unauthorized(request, verdict, policy);
   co_return false;
 }
@@ -235,9 +239,9 @@ io::Task<void> Pipeline::answer_unauthorized(Request& request, Authorization why
     }
     case Authorization::read_only:
       request.decision = "no_push_right";
-      return answer_text(request, 403,
-                         "you may read this repository but not push to it as " +
-                             request.principal.subject);
+      return answer_text(
+          request, 403,
+          "you may read this repository but not push to it as " + request.principal.subject);
     case Authorization::allowed:
     case Authorization::hidden:
       break;
@@ -250,8 +254,7 @@ void Pipeline::record(Request& request) {
   const io::Instant now = shared_.clock.now();
   shared_.metrics.count(request, now - request.exchange.arrived_at());
   if (!policy_->config.log.requests) return;
-  io::log_record(
-      render_request_record(request, loop_.index(), now, shared_.clock.unix_ns()));
+  io::log_record(render_request_record(request, loop_.index(), now, shared_.clock.unix_ns()));
 }
 
 }  // namespace weir::server

@@ -1,9 +1,10 @@
 #pragma once
-// Pipeline: the way of every request on one loop, in one place: classify -> authenticate -> authorize ->
-// locate -> admit -> handler -> settle, then one log record. Each stage is a type of its own and may
-// wait. Rights are checked by name before the disk is looked at, so that an answer to somebody without
-// rights does not depend on what exists; see docs/decisions/0002-rights-before-disk.md.
-// One per loop; it owns the coroutines of its requests. Loop thread only, but for live().
+// Pipeline: the way of every request on one loop, in one place: classify -> authenticate ->
+// authorize -> locate -> admit -> handler -> settle, then one log record. Each stage is a type of
+// its own and may wait. Rights are checked by name before the disk is looked at, so that an answer
+// to somebody without rights does not depend on what exists; see
+// docs/decisions/0002-rights-before-disk.md. One per loop; it owns the coroutines of its requests.
+// Loop thread only, but for live().
 
 #include <cstdint>
 #include <memory>

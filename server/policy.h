@@ -1,6 +1,7 @@
 #pragma once
-// Policy: everything a reload can change, as one immutable value: who may do what, certificates, rules
-// about client addresses. Loops hold the current one; requests in flight keep the one they began with.
+// Policy: everything a reload can change, as one immutable value: who may do what, certificates,
+// rules about client addresses. Loops hold the current one; requests in flight keep the one they
+// began with.
 
 #include <memory>
 

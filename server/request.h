@@ -1,6 +1,7 @@
 #pragma once
-// Request: one request on its way through the pipeline: what each stage found out, for the stages after
-// it, the log record and the metrics. Lives in the coroutine that serves it; loop thread only.
+// Request: one request on its way through the pipeline: what each stage found out, for the stages
+// after it, the log record and the metrics. Lives in the coroutine that serves it; loop thread
+// only.
 
 #include <array>
 #include <memory>
@@ -34,9 +35,9 @@ struct Request {
 
   // What the log says about it.
   int status = 0;
-  std::string operation;            // "info-refs", "ls-refs", "fetch", "push", ...
-  std::string_view decision = "";   // static: "served", "no_read_right", "unknown_repository", ...
-  std::string detail;               // why something failed; never a secret
+  std::string operation;           // "info-refs", "ls-refs", "fetch", "push", ...
+  std::string_view decision = "";  // static: "served", "no_read_right", "unknown_repository", ...
+  std::string detail;              // why something failed; never a secret
   std::uint64_t repository_generation = 0;
   std::uint64_t child_cpu_us = 0;
   std::uint64_t child_rss_bytes_max = 0;

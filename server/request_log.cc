@@ -107,7 +107,8 @@ std::string render_request_record(const Request& request, int loop, io::Instant 
   out += fmt::format(",\"phase_us\":{{\"identify\":{},\"locate\":{},\"validate\":{},\"serve\":{}}}",
                      microseconds(request.phases[0]), microseconds(request.phases[1]),
                      microseconds(request.phases[2]), microseconds(request.phases[3]));
-  if (request.slot_wait.count() > 0) append_number(out, "slot_wait_us", microseconds(request.slot_wait));
+  if (request.slot_wait.count() > 0)
+    append_number(out, "slot_wait_us", microseconds(request.slot_wait));
   if (request.child_cpu_us > 0) {
     append_number(out, "child_cpu_us", static_cast<std::int64_t>(request.child_cpu_us));
     append_number(out, "child_rss_bytes", static_cast<std::int64_t>(request.child_rss_bytes_max));

@@ -1,7 +1,7 @@
 #pragma once
-// The request log: one JSON record per request: who, what, the decision, durations per phase, bytes both
-// ways, protocol, git version, request id and trace id. No query strings, no Authorization values;
-// anything shaped like a Weir token is masked wherever it stands. Format: docs/logs.md.
+// The request log: one JSON record per request: who, what, the decision, durations per phase, bytes
+// both ways, protocol, git version, request id and trace id. No query strings, no Authorization
+// values; anything shaped like a Weir token is masked wherever it stands. Format: docs/logs.md.
 
 #include <string>
 #include <string_view>

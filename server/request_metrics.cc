@@ -7,8 +7,8 @@ namespace {
 
 // "other" is last: everything that has no name of its own.
 constexpr std::array<std::string_view, 12> kNames{
-    "info-refs", "ls-refs", "fetch",  "clone",    "fetch-shallow", "push",
-    "probe",     "object-info", "dumb", "lfs", "admin", "other"};
+    "info-refs", "ls-refs",     "fetch", "clone", "fetch-shallow", "push",
+    "probe",     "object-info", "dumb",  "lfs",   "admin",         "other"};
 
 constexpr std::array<std::string_view, 6> kClasses{"none", "1xx", "2xx", "3xx", "4xx", "5xx"};
 
@@ -34,8 +34,8 @@ RequestMetrics::RequestMetrics() {
   cut_ = metrics.counter("weir_responses_cut", "", "Answers that were aborted after their start.");
   child_cpu_ms_ = metrics.counter("weir_child_cpu_milliseconds", "",
                                   "CPU time of git processes that served requests.");
-  refused_below_ = metrics.counter("weir_http_refused", "",
-                                   "Requests refused by the HTTP layer: malformed or over a limit.");
+  refused_below_ = metrics.counter(
+      "weir_http_refused", "", "Requests refused by the HTTP layer: malformed or over a limit.");
 }
 
 const RequestMetrics::Operation& RequestMetrics::find(std::string_view name) const {
@@ -48,8 +48,9 @@ const RequestMetrics::Operation& RequestMetrics::find(std::string_view name) con
 void RequestMetrics::count(const Request& request, io::Duration total) const {
   const Operation& operation = find(request.operation);
   const int status_class = request.status / 100;
-  operation.by_class[status_class >= 1 && status_class <= 5 ? static_cast<std::size_t>(status_class)
-                                                            : 0].add();
+  operation
+      .by_class[status_class >= 1 && status_class <= 5 ? static_cast<std::size_t>(status_class) : 0]
+      .add();
   operation.seconds.observe(total);
   bytes_in_.add(request.exchange.body_bytes_received());
   bytes_out_.add(request.exchange.response_bytes());

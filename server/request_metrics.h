@@ -1,6 +1,7 @@
 #pragma once
-// RequestMetrics: what is counted about requests. Registered once at start, before loops run; handles are
-// wait-free. Labels are closed sets: operation, status class; never a tenant or a repository.
+// RequestMetrics: what is counted about requests. Registered once at start, before loops run;
+// handles are wait-free. Labels are closed sets: operation, status class; never a tenant or a
+// repository.
 
 #include <array>
 #include <cstdint>

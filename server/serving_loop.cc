@@ -42,18 +42,21 @@ ServingLoop::ServingLoop(ServingLoopOptions options, std::unique_ptr<io::EventLo
       metrics_(metrics),
       launcher_(std::make_unique<io::LauncherClient>(*loop_, options_.launcher_fd)),
       workers_(std::make_unique<git::WorkerPool>(*loop_, *launcher_, options_.workers)),
-      pipeline_(*loop_, shared,
-                [&] {
-                  environment.launcher = launcher_.get();
-                  environment.workers = workers_.get();
-                  return std::move(environment);
-                }(),
-                std::move(policy)) {
+      pipeline_(
+          *loop_, shared,
+          [&] {
+            environment.launcher = launcher_.get();
+            environment.workers = workers_.get();
+            return std::move(environment);
+          }(),
+          std::move(policy)) {
   beat_.owner = this;
   beat_.on_expire = [](io::Timer& self) { static_cast<Beat&>(self).owner->beat(); };
 }
 
-ServingLoop::~ServingLoop() { WEIR_CHECK(!thread_.joinable()); }
+ServingLoop::~ServingLoop() {
+  WEIR_CHECK(!thread_.joinable());
+}
 
 void ServingLoop::start(const std::vector<ServingLoop*>& loops,
                         std::function<void(std::string)> on_failed) {
@@ -107,8 +110,7 @@ void ServingLoop::adopt(int fd) {
   opened.start();
 }
 
-void ServingLoop::on_connection_closed(http::ServerConnection& connection,
-                                       io::CloseReason reason) {
+void ServingLoop::on_connection_closed(http::ServerConnection& connection, io::CloseReason reason) {
   connection.unlink();
   connection_count_.fetch_sub(1, std::memory_order_relaxed);
   loop_->load().fetch_sub(1, std::memory_order_relaxed);

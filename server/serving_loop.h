@@ -1,7 +1,8 @@
 #pragma once
-// ServingLoop: one loop thread of the serving process and everything that belongs to it: event loop,
-// launcher client, git workers, pipeline, listeners and open connections. Built on the main thread,
-// run on its own; after start() everything but the atomics is touched on the loop thread only (post()).
+// ServingLoop: one loop thread of the serving process and everything that belongs to it: event
+// loop, launcher client, git workers, pipeline, listeners and open connections. Built on the main
+// thread, run on its own; after start() everything but the atomics is touched on the loop thread
+// only (post()).
 
 #include <atomic>
 #include <cstdint>
@@ -36,8 +37,8 @@ class ServingLoop final : http::ConnectionRegistry {
               const ConnectionMetrics& metrics);
   ~ServingLoop();
 
-  // Starts the thread. `loops`: all of the process, for the accept hand-off. `on_failed` (any thread)
-  // gets a text when the kernel interface could not be started.
+  // Starts the thread. `loops`: all of the process, for the accept hand-off. `on_failed` (any
+  // thread) gets a text when the kernel interface could not be started.
   void start(const std::vector<ServingLoop*>& loops, std::function<void(std::string)> on_failed);
   // Takes a connection that another loop accepted, or this one. Loop thread.
   void adopt(int fd);

@@ -73,13 +73,12 @@ std::shared_ptr<const Policy> make_policy(const Config& config,
   io::TlsServerConfig tls;
   tls.certificates = config.certificates;
   tls.ticket_keys = tickets;
-  io::Result<std::shared_ptr<io::TlsContext>> context =
-      io::TlsContext::create_server(tls, problem);
+  io::Result<std::shared_ptr<io::TlsContext>> context = io::TlsContext::create_server(tls, problem);
   if (!context) return nullptr;
-  return std::make_shared<const Policy>(
-      Policy{config, Authorizer(config.access), std::move(*context),
-             Networks(config.listen.proxy_protocol_networks),
-             Networks(config.listen.forwarded_for_networks)});
+  return std::make_shared<const Policy>(Policy{config, Authorizer(config.access),
+                                               std::move(*context),
+                                               Networks(config.listen.proxy_protocol_networks),
+                                               Networks(config.listen.forwarded_for_networks)});
 }
 
 // Everything of one serving process, in order of construction; torn down in the opposite order.
@@ -172,8 +171,8 @@ bool ServingProcess::prepare(std::string& problem) {
 
 bool ServingProcess::prepare_git(std::string& problem) {
   git::RefStoreOptions refs;
-  refs.validity = config_.git.validity == "generation" ? git::Validity::generation
-                                                       : git::Validity::stat;
+  refs.validity =
+      config_.git.validity == "generation" ? git::Validity::generation : git::Validity::stat;
   refs.state_directory = config_.state;
   refs_ = std::make_unique<git::RefStore>(refs, *blocking_);
   const auto cores = static_cast<std::uint32_t>(std::max(1U, std::thread::hardware_concurrency()));
@@ -306,8 +305,8 @@ int ServingProcess::run() {
   control_.send_ready();
   if (context_.starts == 0) {
     const std::string ready =
-        "ready " + (announce_.empty() ? "https://" + context_.sockets.addresses.front() : announce_) +
-        "\n";
+        "ready " +
+        (announce_.empty() ? "https://" + context_.sockets.addresses.front() : announce_) + "\n";
     [[maybe_unused]] const ssize_t written = ::write(STDOUT_FILENO, ready.data(), ready.size());
   }
   while (!failed_ && follow_control()) {

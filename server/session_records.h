@@ -1,8 +1,8 @@
 #pragma once
-// SessionRecords: what was advertised to a session (connection, principal, repository) a short while
-// ago, so that a ref that moves between the GET and the POST of one fetch does not refuse the fetch.
-// A direct-mapped table of kSessionRecords entries a loop: a collision forgets the older session, which
-// then only loses this grace. Entries count for kSessionGrace. Loop thread only.
+// SessionRecords: what was advertised to a session (connection, principal, repository) a short
+// while ago, so that a ref that moves between the GET and the POST of one fetch does not refuse the
+// fetch. A direct-mapped table of kSessionRecords entries a loop: a collision forgets the older
+// session, which then only loses this grace. Entries count for kSessionGrace. Loop thread only.
 
 #include <array>
 #include <cstdint>

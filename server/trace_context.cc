@@ -11,11 +11,12 @@ namespace {
 constexpr std::size_t kTraceparentBytes = 55;  // "00-" 32 "-" 16 "-" 2
 
 bool is_hex(std::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
-  });
+  return std::all_of(text.begin(), text.end(),
+                     [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
 }
-bool all_zero(std::string_view text) { return text.find_first_not_of('0') == text.npos; }
+bool all_zero(std::string_view text) {
+  return text.find_first_not_of('0') == text.npos;
+}
 
 template <std::size_t N>
 void fill_random_hex(std::array<char, N>& out) {

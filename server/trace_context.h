@@ -1,6 +1,6 @@
 #pragma once
-// W3C Trace Context (level 1): the traceparent field, read from the request or made. Version 00 only;
-// anything malformed is replaced, never passed on. A value.
+// W3C Trace Context (level 1): the traceparent field, read from the request or made. Version 00
+// only; anything malformed is replaced, never passed on. A value.
 
 #include <array>
 #include <string>

@@ -5,7 +5,7 @@
 
 namespace weir::server {
 
-std::string_view version();        // "0.1.0"
-std::string_view git_agent();      // "weir/0.1.0"
+std::string_view version();    // "0.1.0"
+std::string_view git_agent();  // "weir/0.1.0"
 
 }  // namespace weir::server

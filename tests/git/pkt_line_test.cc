@@ -30,8 +30,8 @@ TEST(PktLine, waits_for_the_rest_of_a_packet) {
 
 TEST(PktLine, refuses_every_wrong_length) {
   Pkt pkt;
-  for (const char* bad : {"0003", "fff1", "ffff", "-001", "+009", "0x09", "00g0", "    ", "000\n",
-                          "GET ", "PACK"}) {
+  for (const char* bad :
+       {"0003", "fff1", "ffff", "-001", "+009", "0x09", "00g0", "    ", "000\n", "GET ", "PACK"}) {
     EXPECT_EQ(read_pkt(bad, pkt), PktStatus::malformed) << bad;
   }
 }

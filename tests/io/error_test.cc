@@ -13,7 +13,9 @@ TEST(Error, text_names_the_operation_the_kind_and_the_reason) {
             "open packed-refs: system: No such file or directory");
 }
 
-TEST(Error, fits_in_two_words_and_a_tag) { EXPECT_LE(sizeof(Error), 24U); }
+TEST(Error, fits_in_two_words_and_a_tag) {
+  EXPECT_LE(sizeof(Error), 24U);
+}
 
 }  // namespace
 }  // namespace weir::io

@@ -29,7 +29,9 @@ class OneObject final : public git::RefSnapshot {
   git::RepositoryConfig config_;
 };
 
-git::ObjectId object(char digit) { return *git::ObjectId::from_hex(std::string(40, digit)); }
+git::ObjectId object(char digit) {
+  return *git::ObjectId::from_hex(std::string(40, digit));
+}
 
 class SessionRecordsTest : public testing::Test {
  protected:
