@@ -69,10 +69,20 @@ def check(root, path, problems):
                     problems.append(f"{where}: <{theirs.group(1)}> belongs to {allowed}")
 
 
+def unformatted(root, files):
+    result = subprocess.run(["clang-format-19", "--dry-run", "--ferror-limit=1", *files], cwd=root,
+                            capture_output=True, text=True)
+    if result.returncode != 0:
+        return [f"clang-format-19 failed: {result.stderr.strip()}"]
+    return [f"{pathlib.Path(name).relative_to(root)}:{line}: not as clang-format-19 writes it"
+            for name, line in re.findall(r"^(/.+?):(\d+):\d+: .*-Wclang-format-violations",
+                                         result.stderr, re.M)]
+
+
 def main():
     root = pathlib.Path(sys.argv[1]).resolve()
     files = [path for path in sources(root) if path.exists()]
-    problems = []
+    problems = unformatted(root, files)
     for path in files:
         check(root, path, problems)
     print("\n".join(problems))
