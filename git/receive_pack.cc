@@ -442,7 +442,7 @@ io::Task<void> Push::explain_failure() {
   std::string_view reason = "result unknown";
   if (over_size_) {
     outcome_.ended = Ended::refused;
-    text = too_large();
+    outcome_.detail = text = too_large();
     reason = kNotDone;
   } else if (body_error_) {
     // Nothing was decided: the child had not got all of its input.
