@@ -4,10 +4,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -37,6 +37,19 @@ io::Result<void> write_record(const std::string& path, const std::string& text) 
   if (::fdatasync(fd.get()) != 0) return io::fail_errno("sync push record");
   if (::rename(draft.c_str(), path.c_str()) != 0) return io::fail_errno("rename push record");
   return {};
+}
+
+std::optional<std::string> read_record(const fs::path& path) {
+  const io::UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  if (!fd.valid()) return std::nullopt;
+  std::string text;
+  char chunk[65536];
+  for (;;) {
+    const ssize_t got = ::read(fd.get(), chunk, sizeof chunk);
+    if (got < 0) return std::nullopt;
+    if (got == 0) return text;
+    text.append(chunk, static_cast<std::size_t>(got));
+  }
 }
 
 }  // namespace
@@ -114,11 +127,14 @@ PushJournal::Swept PushJournal::recover() {
       if (name.ends_with(".tmp")) ::unlink(entry->path().c_str());  // cut short: nothing was begun
       continue;
     }
-    std::ifstream file(entry->path(), std::ios::binary);
-    const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-    std::optional<PushRecord> record = PushRecord::parse(text);
+    const std::optional<std::string> text = read_record(entry->path());
+    if (!text) {
+      io::log_event(io::LogLevel::warn, "push record cannot be read, left: " + name);
+      continue;
+    }
+    std::optional<PushRecord> record = PushRecord::parse(*text);
     if (!record) {
-      io::log_event(io::LogLevel::warn, "push record cannot be read, removed: " + name);
+      io::log_event(io::LogLevel::warn, "push record is damaged, removed: " + name);
       ::unlink(entry->path().c_str());
       continue;
     }
@@ -134,12 +150,18 @@ PushJournal::Swept PushJournal::sweep() {
 
 PushJournal::Swept PushJournal::settle_dead(const std::string& common_dir, pid_t except) {
   std::vector<std::pair<std::string, PushRecord>> candidates;
+  std::vector<PushRecord> ours;
   {
     const std::scoped_lock lock(mutex_);
+    const auto is_ours = [](const auto& entry) { return entry.second.state == State::ours; };
+    if (std::ranges::all_of(entries_, is_ours)) return {};  // nearly always
     for (const auto& [name, entry] : entries_) {
-      if (entry.state == State::ours) continue;
       if (!common_dir.empty() && entry.record.common_dir != common_dir) continue;
-      candidates.emplace_back(name, entry.record);
+      if (entry.state == State::ours) {
+        ours.push_back(entry.record);
+      } else {
+        candidates.emplace_back(name, entry.record);
+      }
     }
   }
   Swept swept;
@@ -148,7 +170,11 @@ PushJournal::Swept PushJournal::settle_dead(const std::string& common_dir, pid_t
       ++swept.running;
       continue;
     }
-    const Leftovers leftovers = remove_leftovers(record, except);
+    std::vector<PushRecord> live;
+    for (const PushRecord& other : ours) {
+      if (other.common_dir == record.common_dir) live.push_back(other);
+    }
+    const Leftovers leftovers = remove_leftovers(record, except, live);
     swept.leftovers.locks += leftovers.locks;
     swept.leftovers.quarantines += leftovers.quarantines;
     swept.leftovers.kept += leftovers.kept;

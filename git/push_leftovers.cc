@@ -10,12 +10,11 @@
 #include <chrono>
 #include <ctime>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <optional>
 #include <thread>
 
 #include "io/process_identity.h"
+#include "io/unique_fd.h"
 
 namespace weir::git {
 namespace {
@@ -31,9 +30,16 @@ std::int64_t time_ns(clockid_t clock) {
   return now.tv_sec * 1'000'000'000 + now.tv_nsec;
 }
 
+// Of a process that may end meanwhile: then it is empty.
 std::string read_file(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  const io::UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  std::string text;
+  char chunk[4096];
+  ssize_t got = 0;
+  while (fd.valid() && (got = ::read(fd.get(), chunk, sizeof chunk)) > 0) {
+    text.append(chunk, static_cast<std::size_t>(got));
+  }
+  return got < 0 ? "" : text;
 }
 
 // Field 5 of /proc/<pid>/stat; the name before it may hold spaces and parentheses.
@@ -89,27 +95,66 @@ bool works_in(const fs::path& process, const std::string& git_dir, const std::st
   return command.find(git_dir) != command.npos || command.find(common_dir) != command.npos;
 }
 
-// When the file was made; nullopt if it is not there or is not ours.
-std::optional<std::int64_t> made_unix_ns(const fs::path& path) {
+struct Found {
+  std::int64_t made_unix_ns;
+  std::uint64_t inode;
+  friend bool operator==(const Found&, const Found&) = default;
+};
+
+// Nullopt if the file is not there or is not ours.
+std::optional<Found> find(const fs::path& path) {
   struct statx status{};
   if (::statx(AT_FDCWD, path.c_str(), AT_SYMLINK_NOFOLLOW,
-              STATX_BTIME | STATX_MTIME | STATX_UID | STATX_TYPE, &status) != 0 ||
+              STATX_BTIME | STATX_MTIME | STATX_UID | STATX_INO, &status) != 0 ||
       status.stx_uid != ::geteuid()) {
     return std::nullopt;
   }
   // Without a birth time the last change stands for it: later, so that we rather wait.
   const statx_timestamp& time =
       (status.stx_mask & STATX_BTIME) != 0 ? status.stx_btime : status.stx_mtime;
-  return time.tv_sec * 1'000'000'000 + time.tv_nsec;
+  return Found{time.tv_sec * 1'000'000'000 + time.tv_nsec, status.stx_ino};
 }
 
 enum class Verdict : std::uint8_t { absent, foreign, maybe_alive, dead };
 
 Verdict judge(const fs::path& path, const PushRecord& record, std::int64_t first_live_unix_ns) {
-  const std::optional<std::int64_t> made = made_unix_ns(path);
-  if (!made) return Verdict::absent;
-  if (*made < record.started_unix_ns - kTimeSlackNs) return Verdict::foreign;
-  return *made < first_live_unix_ns - kTimeSlackNs ? Verdict::dead : Verdict::maybe_alive;
+  const std::optional<Found> found = find(path);
+  if (!found) return Verdict::absent;
+  const std::int64_t made = found->made_unix_ns;
+  if (made < record.started_unix_ns - kTimeSlackNs) return Verdict::foreign;
+  return made < first_live_unix_ns - kTimeSlackNs ? Verdict::dead : Verdict::maybe_alive;
+}
+
+// Somebody who holds a lock briefly (a hook of another push) has let go of it by now.
+bool stays(const fs::path& path) {
+  constexpr std::int64_t kHeldBrieflyNs = 100'000'000;
+  const std::optional<Found> before = find(path);
+  if (!before) return false;
+  const std::int64_t age = time_ns(CLOCK_REALTIME) - before->made_unix_ns;
+  if (age < kHeldBrieflyNs) {
+    std::this_thread::sleep_for(std::chrono::nanoseconds(kHeldBrieflyNs - std::max(age, 0L)));
+  }
+  return find(path) == before;
+}
+
+std::int64_t first_start(const std::vector<RepositoryProcess>& processes) {
+  std::int64_t first = INT64_MAX;
+  for (const RepositoryProcess& process : processes) {
+    first = std::min(first, process.started_unix_ns);
+  }
+  return first;
+}
+
+// The processes without those of pushes that do not touch `ref`.
+std::vector<RepositoryProcess> who_may_lock(const std::string& ref,
+                                            std::vector<RepositoryProcess> processes,
+                                            const std::vector<PushRecord>& live) {
+  std::erase_if(processes, [&](const RepositoryProcess& process) {
+    return std::ranges::any_of(live, [&](const PushRecord& push) {
+      return push.pid == process.group && std::ranges::find(push.refs, ref) == push.refs.end();
+    });
+  });
+  return processes;
 }
 
 }  // namespace
@@ -137,13 +182,18 @@ std::vector<RepositoryProcess> processes_in_repository(const std::string& git_di
   return found;
 }
 
-Leftovers remove_leftovers(const PushRecord& record, pid_t except) {
-  std::vector<fs::path> locks;
+Leftovers remove_leftovers(const PushRecord& record, pid_t except,
+                           const std::vector<PushRecord>& live) {
+  struct Candidate {
+    fs::path path;
+    std::string ref;  // of a ref's lock
+  };
   const fs::path common(record.common_dir);
-  for (const std::string& ref : record.refs) locks.push_back(common / (ref + ".lock"));
-  locks.push_back(fs::path(record.git_dir) / "HEAD.lock");
+  std::vector<Candidate> locks;
+  for (const std::string& ref : record.refs) locks.push_back({common / (ref + ".lock"), ref});
+  locks.push_back({fs::path(record.git_dir) / "HEAD.lock", ""});
   for (const char* name : {"packed-refs.lock", "packed-refs.new", "shallow.lock"}) {
-    locks.push_back(common / name);
+    locks.push_back({common / name, ""});
   }
   std::vector<fs::path> quarantines;
   std::error_code error;
@@ -153,24 +203,31 @@ Leftovers remove_leftovers(const PushRecord& record, pid_t except) {
       quarantines.push_back(entry->path());
     }
   }
-  std::erase_if(locks, [](const fs::path& path) { return !made_unix_ns(path); });
+  std::erase_if(locks, [](const Candidate& lock) { return !find(lock.path); });
   Leftovers result;
   if (locks.empty() && quarantines.empty()) return result;
 
-  std::int64_t first_live_unix_ns = INT64_MAX;
-  for (const RepositoryProcess& process :
-       processes_in_repository(record.git_dir, record.common_dir, except)) {
-    first_live_unix_ns = std::min(first_live_unix_ns, process.started_unix_ns);
-  }
-  const auto remove = [&](const fs::path& path, std::size_t& count) {
-    const Verdict verdict = judge(path, record, first_live_unix_ns);
-    if (verdict == Verdict::maybe_alive) ++result.kept;
-    if (verdict != Verdict::dead) return;
+  const std::vector<RepositoryProcess> processes =
+      processes_in_repository(record.git_dir, record.common_dir, except);
+  const std::int64_t first_live_unix_ns = first_start(processes);
+  const auto remove = [](const fs::path& path, std::size_t& count) {
     std::error_code failed;
     if (fs::remove_all(path, failed) > 0 && !failed) ++count;
   };
-  for (const fs::path& path : locks) remove(path, result.locks);
-  for (const fs::path& path : quarantines) remove(path, result.quarantines);
+  for (const auto& [path, ref] : locks) {
+    Verdict verdict = judge(path, record, first_live_unix_ns);
+    if (verdict == Verdict::maybe_alive && !ref.empty()) {
+      const std::int64_t first = first_start(who_may_lock(ref, processes, live));
+      if (judge(path, record, first) == Verdict::dead && stays(path)) verdict = Verdict::dead;
+    }
+    if (verdict == Verdict::maybe_alive) ++result.kept;
+    if (verdict == Verdict::dead) remove(path, result.locks);
+  }
+  for (const fs::path& path : quarantines) {
+    const Verdict verdict = judge(path, record, first_live_unix_ns);
+    if (verdict == Verdict::maybe_alive) ++result.kept;
+    if (verdict == Verdict::dead) remove(path, result.quarantines);
+  }
   return result;
 }
 

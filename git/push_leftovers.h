@@ -2,9 +2,9 @@
 // Removes what a dead push left in a repository: the lock files git would otherwise fail on for
 // ever, and its quarantine folder. Nothing is removed that a live process could own: a file must
 // have been made while the dead child lived and before any process started that works in the
-// repository now. Blocking: called on a pool thread or at start. Formats: gitrepository-layout(5);
-// lock files are "<file>.lock" beside what they lock; quarantine folders are
-// objects/tmp_objdir-incoming-*.
+// repository now; of our own live pushes it is known which refs they lock. Blocking: called on a
+// pool thread or at start. Formats: gitrepository-layout(5); lock files are "<file>.lock" beside
+// what they lock; quarantine folders are objects/tmp_objdir-incoming-*.
 
 #include <cstddef>
 #include <cstdint>
@@ -32,8 +32,10 @@ struct Leftovers {
   std::size_t kept = 0;         // found, but a live process may own them: try again later
 };
 
-// `except`: a child of ours that has not been told to do anything yet.
-Leftovers remove_leftovers(const PushRecord& record, pid_t except);
+// `except`: a child of ours that has not been told to do anything yet. `live`: the records of
+// pushes that run in the same repository.
+Leftovers remove_leftovers(const PushRecord& record, pid_t except,
+                           const std::vector<PushRecord>& live);
 
 // Ends what is left of a dead child's process group (its index-pack, its hooks), so that the
 // repository comes to rest. Only for a child that was killed or failed, right after its end.

@@ -138,6 +138,22 @@ TEST_F(PushJournalTest, a_lock_that_a_live_process_may_own_is_kept_until_it_has_
   EXPECT_FALSE(there("refs/heads/main.lock"));
 }
 
+TEST_F(PushJournalTest, our_own_push_of_another_ref_does_not_keep_a_ref_locked) {
+  PushJournal journal(directory);
+  Waiting child(repository.path());
+  const io::Result<std::string> name = journal.begin(record_of(child));
+  Waiting other(repository.path());
+  PushRecord other_record = record_of(other);
+  other_record.refs = {"refs/heads/other"};
+  ASSERT_TRUE(journal.begin(other_record).has_value());
+  leave_files();
+  child.end();
+  journal.child_died(*name);
+  EXPECT_FALSE(there("refs/heads/main.lock"));
+  EXPECT_TRUE(there("packed-refs.lock"));  // the other push may hold this one
+  EXPECT_TRUE(there("objects/tmp_objdir-incoming-abc"));
+}
+
 TEST_F(PushJournalTest, the_next_push_clears_the_way_for_itself) {
   PushJournal journal(directory);
   Waiting child(repository.path());
