@@ -100,7 +100,7 @@ http {{
         os.chmod(self.folder, 0o755)
         if self.repositories:
             fcgi = subprocess.Popen(
-                measure.on_server_core(["fcgiwrap", "-c", "2", "-s", f"unix:{self.folder}/fcgi.sock"]),
+                measure.on_server_core(["/usr/sbin/fcgiwrap", "-c", "2", "-s", f"unix:{self.folder}/fcgi.sock"]),
                 stderr=subprocess.DEVNULL,
                 env={"PATH": "/usr/bin:/bin", "HOME": str(self.folder), "GIT_CONFIG_COUNT": "1",
                      "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"})
