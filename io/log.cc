@@ -24,6 +24,9 @@ constexpr std::size_t kPipeWriteBytes = 4096;  // PIPE_BUF: does not block once 
 constexpr std::size_t kFileWriteBytes = 256 * 1024;
 constexpr Duration kStopWait = 2s;  // for a reader that does not read, when the process ends
 constexpr int kPollMs = 100;
+constexpr Duration kGatherTime = 20ms;  // at most so much of the log is lost by a kill
+constexpr std::size_t kGatherBytes = 64 * 1024;
+static_assert(kGatherBytes < kLogBufferBytesMax / 8);
 
 class LogWriter {
  public:
@@ -60,18 +63,20 @@ class LogWriter {
       if (::write(STDERR_FILENO, line.data(), line.size()) < 0) return;
       return;
     }
-    bool was_empty = false;
+    bool wake = false;
     {
       const std::lock_guard lock(mutex_);
       if (filling_.size() + json.size() + 1 > kLogBufferBytesMax) {
         dropped_.add();
         return;
       }
-      was_empty = filling_.empty();
+      const bool was_small = filling_.size() < kGatherBytes;
+      wake = filling_.empty();
       filling_ += json;
       filling_ += '\n';
+      wake = wake || (was_small && filling_.size() >= kGatherBytes);
     }
-    if (was_empty) wake_.notify_one();
+    if (wake) wake_.notify_one();
   }
 
  private:
@@ -81,6 +86,9 @@ class LogWriter {
       {
         std::unique_lock lock(mutex_);
         wake_.wait(lock, [this] { return stopping_ || !filling_.empty(); });
+        // A wake-up a record would cost more than the record: a few milliseconds' worth is gathered.
+        wake_.wait_for(lock, kGatherTime,
+                       [this] { return stopping_ || filling_.size() >= kGatherBytes; });
         if (filling_.empty()) return;
         writing.clear();
         writing.swap(filling_);

@@ -101,7 +101,7 @@ http {{
         if self.repositories:
             fcgi = subprocess.Popen(
                 measure.on_server_core(["/usr/sbin/fcgiwrap", "-c", "2", "-s", f"unix:{self.folder}/fcgi.sock"]),
-                stderr=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
                 env={"PATH": "/usr/bin:/bin", "HOME": str(self.folder), "GIT_CONFIG_COUNT": "1",
                      "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"})
             self.processes.append(fcgi)
@@ -111,14 +111,16 @@ http {{
             os.chmod(self.folder / "fcgi.sock", 0o666)
         nginx = subprocess.Popen(
             measure.on_server_core(["/usr/sbin/nginx", "-p", self.folder, "-c",
-                                    self.folder / "nginx.conf", "-g", "user root;"]))
+                                    self.folder / "nginx.conf", "-g", "user root;"]),
+            start_new_session=True)
         self.processes.append(nginx)
         wait_for_port(self.port, nginx)
         return self
 
     def __exit__(self, *_):
         for process in reversed(self.processes):
-            process.send_signal(signal.SIGTERM)
+            # fcgiwrap leaves its workers behind: its whole group, which is ours alone, is ended.
+            os.killpg(process.pid, signal.SIGTERM)
             process.wait(10)
         shutil.rmtree(self.folder, ignore_errors=True)
 

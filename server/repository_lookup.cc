@@ -49,10 +49,7 @@ int open_folder(int base, const char* path, std::uint64_t resolve) {
   how.resolve = resolve;
   for (int attempt = 0;; ++attempt) {
     const long fd = syscall(SYS_openat2, base, path, &how, sizeof how);
-    if (fd >= 0 || errno != EAGAIN || attempt == kRenameRetries ||
-        (resolve & RESOLVE_CACHED) != 0) {
-      return static_cast<int>(fd);
-    }
+    if (fd >= 0 || errno != EAGAIN || attempt == kRenameRetries) return static_cast<int>(fd);
   }
 }
 
@@ -89,10 +86,12 @@ Result<Folder> follow(const Folder& base, const std::string& path, const std::st
                  "open folder of repository");
 }
 
-Result<FolderIdentity> identity_of(int fd, std::int64_t* changed_ns = nullptr) {
+// Of the folder `path` below `base`; "" is `base` itself.
+Result<FolderIdentity> identity_of(int base, const char* path,
+                                   std::int64_t* changed_ns = nullptr) {
   struct statx status{};
   const int flags = AT_EMPTY_PATH | AT_STATX_DONT_SYNC;
-  if (statx(fd, "", flags, STATX_INO | STATX_BTIME | STATX_MTIME, &status) != 0) {
+  if (statx(base, path, flags, STATX_INO | STATX_BTIME | STATX_MTIME, &status) != 0) {
     return io::fail_errno("statx of repository");
   }
   if (changed_ns != nullptr) *changed_ns = to_ns(status.stx_mtime);
@@ -250,7 +249,7 @@ Result<void> add_check(Lookup& lookup, const Folder& folder) {
   for (const LookupCheck& check : lookup.checks) {
     if (check.path == folder.real) return {};
   }
-  const auto identity = identity_of(folder.fd.get());
+  const auto identity = identity_of(folder.fd.get(), "");
   if (!identity) return std::unexpected(identity.error());
   lookup.checks.push_back({.path = folder.real, .identity = *identity});
   return {};
@@ -279,9 +278,9 @@ Result<void> inspect(const Folder& folder, const std::string& root, const std::s
     if (*mercurial == Entry::folder) lookup.location.kind = RepositoryKind::mercurial;
     return {};
   }
-  const auto git_identity = identity_of(git_folder->fd.get());
+  const auto git_identity = identity_of(git_folder->fd.get(), "");
   if (!git_identity) return std::unexpected(git_identity.error());
-  const auto common_identity = identity_of(common->fd.get());
+  const auto common_identity = identity_of(common->fd.get(), "");
   if (!common_identity) return std::unexpected(common_identity.error());
   for (const Folder* part : {git_folder, static_cast<const Folder*>(&*common)}) {
     if (const auto added = add_check(lookup, *part); !added) return added;
@@ -326,7 +325,7 @@ Result<Lookup> look_up_repository(const std::string& root, const std::string& te
       lookup.checks.push_back(std::move(check));
       continue;
     }
-    const auto identity = identity_of(folder->fd.get(), &check.changed_ns);
+    const auto identity = identity_of(folder->fd.get(), "", &check.changed_ns);
     if (!identity) return std::unexpected(identity.error());
     check.identity = *identity;
     const auto inside = inside_repository(root_fd.get(), *real_root, folder->real);
@@ -347,16 +346,17 @@ Result<Lookup> look_up_repository(const std::string& root, const std::string& te
   return lookup;
 }
 
+// One statx a folder: the names were resolved seconds ago, so the kernel still has them in memory. A
+// folder that was exchanged, for a link out of the root too, is another inode.
 bool still_there(const Lookup& lookup) {
   for (const LookupCheck& check : lookup.checks) {
-    const UniqueFd fd(open_folder(AT_FDCWD, check.path.c_str(), RESOLVE_CACHED));
-    if (fd.get() < 0) {
-      if (check.absent && errno == ENOENT) continue;
+    std::int64_t changed_ns = 0;
+    const auto identity = identity_of(AT_FDCWD, check.path.c_str(), &changed_ns);
+    if (!identity) {
+      if (check.absent && identity.error().sys_errno == ENOENT) continue;
       return false;
     }
-    std::int64_t changed_ns = 0;
-    const auto identity = identity_of(fd.get(), &changed_ns);
-    if (check.absent || !identity || *identity != check.identity) return false;
+    if (check.absent || *identity != check.identity) return false;
     if (check.changed_ns != 0 && check.changed_ns != changed_ns) return false;
   }
   return !lookup.checks.empty();
