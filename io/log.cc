@@ -86,7 +86,7 @@ class LogWriter {
       {
         std::unique_lock lock(mutex_);
         wake_.wait(lock, [this] { return stopping_ || !filling_.empty(); });
-        // A wake-up a record would cost more than the record: a few milliseconds' worth is gathered.
+        // A wake-up costs more than a record: a few milliseconds' worth is gathered.
         wake_.wait_for(lock, kGatherTime,
                        [this] { return stopping_ || filling_.size() >= kGatherBytes; });
         if (filling_.empty()) return;

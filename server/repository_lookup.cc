@@ -346,8 +346,8 @@ Result<Lookup> look_up_repository(const std::string& root, const std::string& te
   return lookup;
 }
 
-// One statx a folder: the names were resolved seconds ago, so the kernel still has them in memory. A
-// folder that was exchanged, for a link out of the root too, is another inode.
+// One statx a folder: the names were resolved seconds ago, so the kernel still has them in memory.
+// A folder that was exchanged, for a link out of the root too, is another inode.
 bool still_there(const Lookup& lookup) {
   for (const LookupCheck& check : lookup.checks) {
     std::int64_t changed_ns = 0;
