@@ -46,7 +46,6 @@ umask 077
 mkdir -p "$state"
 chmod 700 "$state"
 state=$(cd "$state" && pwd)
-first_tenant=demo
 umask 022
 mkdir -p "$root"
 root=$(cd "$root" && pwd)
@@ -85,6 +84,9 @@ certificates = [{ certificate = "$state/cert.pem", key = "$state/key.pem" }]
 [access]
 public_read = true
 tokens = "$state/tokens"
+
+[log]
+path = "$state/weir.log"
 TOML
 fi
 if [ ! -f "$state/token" ]; then
@@ -106,7 +108,16 @@ Serving $root (reading is public, pushing needs the token in $state/token)
 
 To trust the certificate for good:  git config --global http.$base/.sslCAInfo $state/cert.pem
 Health and metrics:                 curl http://127.0.0.1:$admin_port/metrics
+What runs now:                      curl --unix-socket $state/admin.sock http://weir/v1/status
+Every request, a line each:         tail -f $state/weir.log
+To stop:                            Ctrl-C (requests that run are finished; twice: at once)
+
 TXT
+listen=(--listen "127.0.0.1:$port")
+# localhost may be ::1 for a client; a machine without IPv6 has no such address.
+if grep -q '^00000000000000000000000000000001 ' /proc/net/if_inet6 2>/dev/null; then
+  listen+=(--listen "[::1]:$port")
+fi
 exec "$weir" serve --config "$state/weir.toml" --root "$root" --state "$state" \
-  --listen "127.0.0.1:$port" --listen "[::1]:$port" --admin-listen "127.0.0.1:$admin_port" \
+  "${listen[@]}" --admin-listen "127.0.0.1:$admin_port" \
   --announce "$base" ${extra[@]+"${extra[@]}"}

@@ -8,6 +8,7 @@ ratios and writes them to perf/README.md.
 usage: compare_clone.py --repository BARE.git [--runs 5]
 """
 import argparse
+import os
 import pathlib
 import shutil
 import subprocess
