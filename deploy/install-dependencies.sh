@@ -8,7 +8,7 @@ build=(clang-19 lld-19 cmake ninja-build ccache pkg-config liburing-dev libnghtt
        zlib1g-dev libgtest-dev git openssl curl ca-certificates)
 tests=(libclang-rt-19-dev llvm-19 clang-format-19 libhttp-parser-dev python3 python3-pygit2
        python3-dulwich nghttp2-client)
-perf=(nginx-light fcgiwrap nghttp2-client)
+perf=(nginx-light fcgiwrap time util-linux)
 
 wanted=("${build[@]}")
 case "${1:-build}" in

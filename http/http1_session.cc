@@ -496,11 +496,9 @@ void Http1Session::cut() {
 }
 
 void Http1Session::drain() {
+  // The next answer says close. An idle connection is not cut: its client may be between two
+  // requests of one operation and would take a close for a failure. Whoever drains cuts what stays.
   draining_ = true;
-  if (phase_ != Phase::head || exchange_) return;  // the next answer says close
-  // A client whose first request is on its way would take a close for a failure.
-  if (requests_ == 0) return arm(kHeadTimeout);
-  close();
 }
 
 void Http1Session::on_stream_closed() {

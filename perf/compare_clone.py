@@ -38,11 +38,11 @@ def drain_http(server, url, certificate, body, http1):
     if body:
         options += ["-H", "Content-Type: application/x-git-upload-pack-request", "-H",
                     "Git-Protocol: version=2", "--data-binary", f"@{body}"]
-    before = measure.cpu_seconds(server.pids)
+    before = server.cpu_seconds()
     out = subprocess.run(measure.on_client_core(["curl", *options, url]), check=True,
                          capture_output=True, text=True).stdout.split()
     time.sleep(0.1)  # the last child is reaped
-    cpu = measure.cpu_seconds(server.pids) - before
+    cpu = server.cpu_seconds() - before
     return cpu, float(out[0]), float(out[1]), int(out[2])
 
 

@@ -40,9 +40,9 @@ def h2load(url, requests, http1, body=None, headers=()):
 
 
 def run(server, url, requests, **options):
-    before = measure.cpu_seconds(server.pids)
+    before = server.cpu_seconds()
     rate = h2load(url, requests, **options)
-    cpu_us = (measure.cpu_seconds(server.pids) - before) * 1e6 / requests
+    cpu_us = (server.cpu_seconds() - before) * 1e6 / requests
     return rate, cpu_us
 
 

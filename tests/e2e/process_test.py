@@ -148,7 +148,9 @@ class DrainTest(WeirTestCase):
         client = subprocess.Popen(
             ["git", "-c", f"http.sslCAInfo={self.weir.certificate}", "clone", "-q",
              self.weir.url("acme/big.git"), self.scratch / "clone"], env=GIT_ENVIRONMENT)
-        self.weir.wait_for_record(lambda r: r["operation"] == "ls-refs")
+        socket_path = self.weir.state / "admin.sock"
+        wait_until(lambda: "git-upload-pack" in self.weir.admin("/v1/status", socket_path)[1],
+                   what="the fetch is in flight")
         self.weir.process.send_signal(signal.SIGTERM)
         self.assertEqual(client.wait(60), 0)
         fsck(self.scratch / "clone")
