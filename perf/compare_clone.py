@@ -5,6 +5,8 @@ Weir (real git in a slot) against `git upload-pack` into a pipe, nginx + git htt
 serving the same bytes as a static file, over TLS and plain. The client drains and does not index. Prints
 ratios and writes them to perf/README.md.
 
+Twice: the repository as a clone received it, and repacked with a bitmap.
+
 usage: compare_clone.py --repository BARE.git [--runs 5]
 """
 import argparse
@@ -67,6 +69,11 @@ def main():
     parser.add_argument("--repository", required=True, type=pathlib.Path)
     parser.add_argument("--runs", type=int, default=5)
     options = parser.parse_args()
+    for layout in ("as received", "bitmapped"):
+        compare(options, layout)
+
+
+def compare(options, layout):
     scratch = pathlib.Path(tempfile.mkdtemp(prefix="weir-clone-"))
     static = scratch / "static"
     static.mkdir()
@@ -76,6 +83,8 @@ def main():
         served.parent.mkdir()
         git("clone", "-q", "--mirror", "--no-local", options.repository, served)
         git("config", "pack.threads", "1", cwd=served)
+        if layout == "bitmapped":
+            git("repack", "-q", "-a", "-d", "--write-bitmap-index", cwd=served)
         objects = git("count-objects", "-v", cwd=served).out
         body = scratch / "request"
         body.write_bytes(clone_request(served))
@@ -125,9 +134,10 @@ def main():
                      f"{own / pipe_and_tls:.2f}", against_backend,
                      measure.summary([one[1] * 1000 for one in runs]),
                      measure.summary([one[2] for one in runs])])
-    count = [line for line in objects.splitlines() if line.startswith("in-pack")][0]
-    measure.publish("compare_clone", measure.table(
-        f"Full clone, {size / 1e6:.1f} MB, objects {count} (`perf/compare_clone.py`)",
+    count = next(line for line in objects.splitlines() if line.startswith("in-pack"))
+    count = count.replace("in-pack:", "objects:")
+    measure.publish("compare_clone " + layout, measure.table(
+        f"Full clone, {layout}, {size / 1e6:.1f} MB, {count} (`perf/compare_clone.py`)",
         ["side", "HTTP", "CPU-s per GB", "x (pipe + one TLS encryption) (Weir: target <= 1.25)",
          "x nginx + http-backend (Weir: target <= 0.75)", "first byte ms", "wall s"], rows))
     shutil.rmtree(scratch, ignore_errors=True)

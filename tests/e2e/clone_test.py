@@ -3,6 +3,7 @@ v0, v1 and v2, and what arrives is whole. Method: one server, one served reposit
 branches; each scenario is run for every transport and ends with `git fsck --strict` and a comparison of
 refs with the served repository."""
 import itertools
+import threading
 import unittest
 
 from weir_server import WeirTestCase, commit, fsck, git, make_work_tree
@@ -152,10 +153,22 @@ class CloneTest(WeirTestCase):
             self.assertEqual(self.heads(target), self.heads(served))
 
     def test_repack_and_prune_beside_clones(self):
-        for number in range(4):
-            git("repack", "-q", "-adf", cwd=self.served)
-            git("prune", "--expire=now", cwd=self.served)
-            self.clone(self.scratch / f"during{number}", "--mirror")
+        stop = threading.Event()
+
+        def maintain():
+            while not stop.is_set():
+                git("repack", "-q", "-adf", cwd=self.served)
+                git("prune", "--expire=now", cwd=self.served)
+                git("pack-refs", "--all", "--prune", cwd=self.served)
+
+        thread = threading.Thread(target=maintain)
+        thread.start()
+        try:
+            for number in range(10):
+                self.clone(self.scratch / f"during{number}", "--mirror")
+        finally:
+            stop.set()
+            thread.join()
 
 
 if __name__ == "__main__":

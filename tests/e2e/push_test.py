@@ -10,6 +10,31 @@ from weir_server import GIT_ENVIRONMENT, WeirTestCase, commit, fsck, git, make_w
 
 VERSIONS = ("HTTP/1.1", "HTTP/2")
 
+# Speaks version 1 of the proc-receive protocol: puts what is pushed for review under refs/changes/1.
+PROC_RECEIVE = r"""
+exec /usr/bin/python3 -c '
+import subprocess, sys
+def read():
+    lines = []
+    while True:
+        size = int(sys.stdin.buffer.read(4), 16)
+        if size == 0:
+            return lines
+        lines.append(sys.stdin.buffer.read(size - 4).rstrip(b"\n"))
+def write(*lines):
+    for line in lines:
+        sys.stdout.buffer.write(b"%04x%s" % (len(line) + 4, line))
+    sys.stdout.buffer.write(b"0000")
+    sys.stdout.buffer.flush()
+read()
+write(b"version=1\0atomic")
+for command in read():
+    old, new, ref = command.split(b" ")
+    subprocess.run(["git", "update-ref", "refs/changes/1", new.decode()], check=True)
+    write(b"ok " + ref)
+'
+"""
+
 
 class PushTest(WeirTestCase):
     def setUp(self):
@@ -157,6 +182,30 @@ class PushTest(WeirTestCase):
             self.assertEqual(len(winners), 1)
             self.assertEqual(self.ref(served, "main"), winners[0])
             fsck(served)
+
+    def test_signed_push_carries_a_nonce_that_the_hook_finds_good(self):
+        key = self.scratch / "key"
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+        signers = self.scratch / "signers"
+        signers.write_text("committer@example.com " + key.with_suffix(".pub").read_text())
+        for http, served, url in self.each_version():
+            git("config", "gpg.ssh.allowedSignersFile", signers, cwd=served)
+            git("config", "gpg.format", "ssh", cwd=served)
+            self.hook(served, "pre-receive",
+                      'cat >/dev/null; echo "nonce $GIT_PUSH_CERT_NONCE_STATUS"\n')
+            result = self.weir.git("-c", "gpg.format=ssh", "-c", f"user.signingKey={key}", "push",
+                                   "--signed", url, "main", cwd=self.work, http=http)
+            self.assertRegex(result.err, "nonce (OK|SLOP)")
+
+    def test_proc_receive_hook_takes_review_refs(self):
+        for http, served, url in self.each_version():
+            self.push(url, "-q", "main", http=http)
+            git("config", "receive.procReceiveRefs", "refs/for", cwd=served)
+            self.hook(served, "proc-receive", PROC_RECEIVE)
+            new = commit(self.work, "review.txt", f"{http}\n")
+            self.push(url, "-q", "HEAD:refs/for/main/topic", http=http)
+            self.assertEqual(self.ref(served, "refs/changes/1"), new)
+            self.assertEqual(self.ref(served, "refs/for/main/topic"), "")
 
     def test_shallow_clone_can_push(self):
         for http, served, url in self.each_version():
