@@ -16,6 +16,15 @@
 
 namespace weir::io {
 
+// What one recv can bring: about one maximal TLS record, so bulk uploads cost one recv a record.
+inline constexpr unsigned kRecvBufferBytes = 16 * 1024;
+// Lent only while a handler runs, so they bound the recvs that complete in one turn, not
+// connections.
+inline constexpr unsigned kRecvBuffers = 1024;
+static_assert((kRecvBuffers & (kRecvBuffers - 1)) == 0, "the kernel wants a power of two");
+static_assert(kRecvBuffers < kNoBuffer);
+static_assert(std::uint64_t{kRecvBuffers} * kRecvBufferBytes <= 16 * 1024 * 1024, "16 MiB a loop");
+
 struct CompletedOp {
   Op* op;
   Completion completion;

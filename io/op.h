@@ -48,9 +48,11 @@ struct Op : ListNode<Op> {
   void (*on_complete)(Op& self, const Completion& completion) = nullptr;
 
   // The backend's own notes; nobody else reads them.
-  bool cancel_asked = false;  // during this flight
-  bool data_waiting = false;  // recv: the last one left bytes in the socket
-  bool parked = false;        // recv: waits for a buffer
+  bool cancel_asked = false;      // during this flight
+  bool data_waiting = false;      // recv: the last one left bytes in the socket
+  bool parked = false;            // recv: waits for a buffer
+  std::uint8_t place = 0;         // epoll: which of its stages the op is in
+  std::uint32_t moved_bytes = 0;  // epoll: what this flight has sent, read or written so far
 
   ~Op() { WEIR_CHECK(!in_flight_); }
   bool in_flight() const { return in_flight_; }

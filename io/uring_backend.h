@@ -19,15 +19,6 @@ inline constexpr unsigned kSqEntries = 512;
 // complete without being submitted again.
 inline constexpr unsigned kCqEntries = 8192;
 static_assert(kCqEntries >= 2 * kSqEntries);
-
-// What one recv can bring: about one maximal TLS record, so bulk uploads cost one recv a record.
-inline constexpr unsigned kRecvBufferBytes = 16 * 1024;
-// Lent only while a handler runs, so they bound the recvs that complete in one turn, not
-// connections.
-inline constexpr unsigned kRecvBuffers = 1024;
-static_assert((kRecvBuffers & (kRecvBuffers - 1)) == 0, "the kernel wants a power of two");
-static_assert(kRecvBuffers < kNoBuffer);
-static_assert(std::uint64_t{kRecvBuffers} * kRecvBufferBytes <= 16 * 1024 * 1024, "16 MiB a loop");
 static_assert(kRecvBuffers <= kCqEntries);
 
 // io-wq threads of one loop, for file reads that miss the page cache (bounded) and what cannot be

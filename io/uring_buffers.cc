@@ -1,23 +1,8 @@
 #include "io/uring_buffers.h"
 
-#include <sys/mman.h>
-
 #include <bit>
 
 namespace weir::io {
-
-PageMapping::~PageMapping() {
-  if (data_ != nullptr) ::munmap(data_, bytes_);
-}
-
-bool PageMapping::map(std::size_t bytes) {
-  void* data = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (data == MAP_FAILED) return false;
-  data_ = data;
-  bytes_ = bytes;
-  ::madvise(data, bytes, MADV_DONTFORK);
-  return true;
-}
 
 Result<void> UringBuffers::create(io_uring* ring, const UringOptions& options) {
   WEIR_CHECK(std::has_single_bit(options.recv_buffers) && options.recv_buffers < kNoBuffer);

@@ -10,24 +10,10 @@
 #include <span>
 
 #include "io/error.h"
+#include "io/page_mapping.h"
 #include "io/uring_backend.h"
 
 namespace weir::io {
-
-// Pages of our own, kept out of forked children, released with the object.
-class PageMapping {
- public:
-  PageMapping() = default;
-  PageMapping(const PageMapping&) = delete;
-  PageMapping& operator=(const PageMapping&) = delete;
-  ~PageMapping();
-  bool map(std::size_t bytes);
-  void* data() const { return data_; }
-
- private:
-  void* data_ = nullptr;
-  std::size_t bytes_ = 0;
-};
 
 class UringBuffers {
  public:

@@ -99,7 +99,7 @@ void read_all(ConfigReader& reader, Config& config) {
   reader.text("root", config.root, kOptionalPath);
   reader.text("state", config.state, kPath);
   reader.integer("loops", config.loops, 0, 256);
-  reader.choice("io", config.io, {"auto", "io_uring"});
+  reader.choice("io", config.io, {"auto", "io_uring", "epoll"});
   read_listen(reader, config.listen);
   read_tls(reader, config.certificates);
   read_access(reader, config.access);

@@ -69,7 +69,7 @@ struct Config {
   std::string root;             // folder of <tenant>/<path>
   std::string state = ".weir";  // folder for what Weir keeps
   std::uint32_t loops = 0;      // 0: cores
-  std::string io = "auto";      // or "io_uring"
+  std::string io = "auto";      // or "io_uring", "epoll"
   ListenConfig listen;
   std::vector<io::CertificateFiles> certificates;
   AccessConfig access;

@@ -124,7 +124,8 @@ void add_common_options(CLI::App& command, CommandLine& line) {
                      "admin socket (default <state>/admin.sock)");
   command.add_option("--loops", line.loops, "event loops (default: one a core)")
       ->check(CLI::Range(1, 64));
-  command.add_option("--io", line.io, "kernel interface: auto or io_uring");
+  command.add_option("--io", line.io, "kernel interface: auto, io_uring or epoll")
+      ->check(CLI::IsMember({"auto", "io_uring", "epoll"}));
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include <array>
 #include <atomic>
 #include <fstream>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -18,12 +19,13 @@
 #include "git/push_journal.h"
 #include "git/ref_store.h"
 #include "git/sync_coalescer.h"
+#include "io/backend_choice.h"
 #include "io/blocking_pool.h"
+#include "io/check.h"
 #include "io/digest.h"
 #include "io/log.h"
 #include "io/metrics.h"
 #include "io/tls_tickets.h"
-#include "io/uring_backend.h"
 #include "server/admin_server.h"
 #include "server/connection_metrics.h"
 #include "server/control_channel.h"
@@ -63,8 +65,12 @@ std::string read_or_make_seed(const std::string& path) {
   return written == static_cast<ssize_t>(line.size()) ? seed : "";
 }
 
-std::string backend_problem(const io::Error& error) {
-  return io::to_string(error) + ". " + io::explain_uring_refusal(error.sys_errno);
+io::Result<std::unique_ptr<io::Backend>> make_backend(const Config& config, std::string& problem) {
+  const std::optional<io::BackendKind> kind = io::parse_backend_kind(config.io);
+  WEIR_CHECK(kind);  // configuration and command line accept no other text
+  io::Result<std::unique_ptr<io::Backend>> backend = io::create_backend(*kind);
+  if (!backend) problem = io::to_string(backend.error());
+  return backend;
 }
 
 std::shared_ptr<const Policy> make_policy(const Config& config,
@@ -217,12 +223,15 @@ bool ServingProcess::start_loops(std::string& problem) {
   const std::size_t count = context_.launcher_fds.size();
   SharedStages shared{*authenticator_, *locator_, *admission_, *request_metrics_, clock_};
   for (std::size_t i = 0; i < count; ++i) {
-    io::Result<std::unique_ptr<io::Backend>> backend = io::create_uring_backend({});
-    if (!backend) {
-      problem = backend_problem(backend.error());
-      return false;
+    io::Result<std::unique_ptr<io::Backend>> backend = make_backend(config_, problem);
+    if (!backend) return false;
+    if (i == 0) {
+      io::log_event(io::LogLevel::info, (*backend)->describe());
+      io::Metrics::instance()
+          .gauge("weir_io_backend", fmt::format("kind=\"{}\"", (*backend)->name()),
+                 "1 for the kernel interface of the event loops.")
+          .set(1);
     }
-    if (i == 0) io::log_event(io::LogLevel::info, (*backend)->describe());
     ServingLoopOptions options;
     options.index = static_cast<int>(i);
     options.listen_fds = context_.sockets.by_loop[i];
@@ -248,11 +257,8 @@ bool ServingProcess::start_loops(std::string& problem) {
 }
 
 bool ServingProcess::start_admin(std::string& problem) {
-  io::Result<std::unique_ptr<io::Backend>> backend = io::create_uring_backend({});
-  if (!backend) {
-    problem = backend_problem(backend.error());
-    return false;
-  }
+  io::Result<std::unique_ptr<io::Backend>> backend = make_backend(config_, problem);
+  if (!backend) return false;
   AdminSources sources;
   sources.loops = [this] {
     std::vector<LoopStatus> status;

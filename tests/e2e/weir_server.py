@@ -1,6 +1,7 @@
 """A Weir server for tests: own folder, own ports, own certificate; ended by its own pid.
 
-WEIR_BINARY names the binary (default: build/release/server/weir of this checkout).
+WEIR_BINARY names the binary (default: build/release/server/weir of this checkout); WEIR_IO the kernel
+interface (auto, io_uring, epoll).
 """
 import json
 import os
@@ -28,6 +29,10 @@ GIT_ENVIRONMENT = {
     "GIT_AUTHOR_NAME": "A U Thor", "GIT_AUTHOR_EMAIL": "author@example.com",
     "GIT_COMMITTER_NAME": "C O Mitter", "GIT_COMMITTER_EMAIL": "committer@example.com",
 }
+
+
+def io_arguments():
+    return ["--io", os.environ["WEIR_IO"]] if os.environ.get("WEIR_IO") else []
 
 
 class Weir:
@@ -89,7 +94,7 @@ path = "{self.log_path}"
             [BINARY, "serve", "--config", self.config_path, "--root", self.root,
              "--state", self.state, "--listen", f"127.0.0.1:{self.port}",
              "--admin-listen", f"127.0.0.1:{self.admin_port}", "--loops", str(self.loops),
-             *self.arguments],
+             *io_arguments(), *self.arguments],
             stdout=self.output, stderr=self.output, stdin=subprocess.DEVNULL,
             env={"PATH": "/usr/bin:/bin", **self.environment})
         deadline = time.monotonic() + START_SECONDS

@@ -18,6 +18,7 @@ MAY_INCLUDE = {
 # A third-party header and the only files that may include it.
 CONFINED = {
     r"liburing\.h": r"io/(uring_|kernel_features)",
+    r"sys/epoll\.h": r"io/epoll_set\.h",
     r"openssl/": r"io/(tls_|digest)",
     r"nghttp2/": r"http/http2_",
     r"zlib\.h": r"http/gzip_",

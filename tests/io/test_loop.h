@@ -9,9 +9,12 @@
 #include <unistd.h>
 
 #include <array>
+#include <cstdlib>
 #include <optional>
 #include <utility>
 
+#include "io/backend_choice.h"
+#include "io/epoll_backend.h"
 #include "io/event_loop.h"
 #include "io/task.h"
 #include "io/task_scope.h"
@@ -21,8 +24,21 @@ namespace weir::io {
 
 inline constexpr Duration kTestPatience = 20s;
 
-inline std::unique_ptr<Backend> test_backend(UringOptions options = {}) {
-  auto backend = create_uring_backend(options);
+// Which backend tests run on when they do not say: io_uring, or what WEIR_TEST_IO names.
+inline BackendKind test_backend_kind() {
+  const char* named = std::getenv("WEIR_TEST_IO");
+  const auto kind = parse_backend_kind(named != nullptr ? named : "io_uring");
+  if (!kind || *kind == BackendKind::automatic) std::abort();
+  return *kind;
+}
+
+// The epoll twin takes those of the options that it knows.
+inline std::unique_ptr<Backend> test_backend(UringOptions options = {},
+                                             BackendKind kind = test_backend_kind()) {
+  auto backend = kind == BackendKind::epoll
+                     ? create_epoll_backend({.recv_buffers = options.recv_buffers,
+                                             .recv_buffer_bytes = options.recv_buffer_bytes})
+                     : create_uring_backend(options);
   if (!backend) {
     std::fprintf(stderr, "%s\n", to_string(backend.error()).c_str());
     std::abort();
@@ -32,7 +48,8 @@ inline std::unique_ptr<Backend> test_backend(UringOptions options = {}) {
 
 class TestLoop {
  public:
-  explicit TestLoop(UringOptions options = {}) : loop(0, test_backend(options), clock) {
+  explicit TestLoop(UringOptions options = {}, BackendKind kind = test_backend_kind())
+      : loop(0, test_backend(options, kind), clock) {
     EXPECT_TRUE(loop.start().has_value());
   }
 

@@ -40,7 +40,7 @@ TEST(Config, reads_every_kind_of_value) {
   const auto config = parse_config("weir.toml", R"(
 root = "/srv/git"
 loops = 4
-io = "io_uring"
+io = "epoll"
 
 [listen]
 addresses = ["0.0.0.0:443", "[::]:443"]
@@ -93,7 +93,7 @@ TEST(Config, names_file_line_key_and_the_accepted_range) {
   EXPECT_EQ(problems_of("\n[git]\npush_slots = 5000\n"),
             "weir.toml:3: git.push_slots: 0..4096 expected, got 5000");
   EXPECT_EQ(problems_of("io = \"epol\""),
-            "weir.toml:1: io: \"auto\" or \"io_uring\" expected, got \"epol\"");
+            "weir.toml:1: io: \"auto\" or \"io_uring\" or \"epoll\" expected, got \"epol\"");
   EXPECT_EQ(problems_of("[git]\npush_bytes_max = \"12 parsecs\"\n"),
             "weir.toml:2: git.push_bytes_max: 1 MiB..1 TiB expected, got \"12 parsecs\"");
 }
