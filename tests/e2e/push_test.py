@@ -102,7 +102,7 @@ class PushTest(WeirTestCase):
         for http, served, url in self.each_version():
             self.push(url, "-q", "main", http=http)
             git("config", "receive.denyNonFastForwards", "true", cwd=served)
-            git("commit", "-q", "--amend", "-m", "rewritten", cwd=self.work)
+            git("commit", "-q", "--amend", "-m", f"rewritten {served.name}", cwd=self.work)
             refused = self.push(url, "--force", "main", http=http, check=False)
             self.assertNotEqual(refused.returncode, 0)
             self.assertIn("non-fast-forward", refused.err)

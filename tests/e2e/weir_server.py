@@ -118,6 +118,8 @@ path = "{self.log_path}"
             self.output.close()
         if expect_clean and code != 0:
             raise AssertionError(f"weir ended with {code}:\n" + self.output_text())
+        if re.search(r"Sanitizer|runtime error: ", self.output_text()):
+            raise AssertionError("a sanitizer complained:\n" + self.output_text())
 
     def reload(self):
         """Sends SIGHUP and waits until the server says that it has reloaded (or refused to)."""

@@ -2,6 +2,7 @@
 // GitRuntime: a launcher process, a loop turned by the test, its workers and a blocking pool: what
 // the git library stands on in a server. One per test.
 
+#include <signal.h>
 #include <sys/wait.h>
 
 #include <memory>
@@ -19,6 +20,7 @@ namespace weir::git {
 class GitRuntime {
  public:
   explicit GitRuntime(std::string weir_path = WEIR_TEST_WORKER) {
+    signal(SIGPIPE, SIG_IGN);  // as in the server: writing to a dead worker is an error
     auto sockets = io::make_message_socket_pair();
     if (!sockets) std::abort();
     launcher_pid_ = fork();

@@ -67,7 +67,6 @@ struct FakeAnswer final : io::ByteSink {
 class ServiceTest : public testing::Test {
  protected:
   ServiceTest() {
-    signal(SIGPIPE, SIG_IGN);  // as in the server
     environment.git_path = "/usr/bin/git";
     environment.git_config_path = repository.folder() + "/gitconfig";
     environment.launcher = runtime.launcher.get();
