@@ -87,8 +87,7 @@ Result<Folder> follow(const Folder& base, const std::string& path, const std::st
 }
 
 // Of the folder `path` below `base`; "" is `base` itself.
-Result<FolderIdentity> identity_of(int base, const char* path,
-                                   std::int64_t* changed_ns = nullptr) {
+Result<FolderIdentity> identity_of(int base, const char* path, std::int64_t* changed_ns = nullptr) {
   struct statx status{};
   const int flags = AT_EMPTY_PATH | AT_STATX_DONT_SYNC;
   if (statx(base, path, flags, STATX_INO | STATX_BTIME | STATX_MTIME, &status) != 0) {
