@@ -16,8 +16,9 @@ namespace {
 constexpr std::uint64_t kChildDataBytesMax = 4UL * 1024 * 1024 * 1024;
 
 // Not for the repository to decide.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 14> kForced{{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 15> kForced{{
     {"uploadpack.allowAnySHA1InWant", "true"},  // wants are checked by us, before
+    {"uploadpack.allowFilter", "true"},         // so are filters
     {"uploadpack.allowRefInWant", "false"},     // git 2.39 answers depth + want-ref wrongly
     {"uploadpack.allowSidebandAll", "false"},
     {"uploadpack.keepAlive", "5"},
@@ -72,7 +73,6 @@ io::Result<void> write_git_config(const std::string& path, std::string_view push
   std::string text =
       "# Written by weir at each start. A repository's own config overrides it.\n"
       "[safe]\n\tdirectory = *\n"
-      "[uploadpack]\n\tallowFilter = true\n"
       "[transfer]\n\tfsckObjects = true\n"
       "[pack]\n\tdeltaCacheSize = 64m\n"
       "[core]\n\tbigFileThreshold = 50m\n"

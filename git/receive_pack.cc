@@ -48,6 +48,7 @@ class Push {
  public:
   explicit Push(ServiceCall& call)
       : call_(call),
+        held_commands_(*call.environment.requests_held),
         parser_(call.snapshot->format(), call.environment.limits.push_commands_bytes_max) {}
   io::Task<ServiceOutcome> serve();
 
@@ -75,6 +76,7 @@ class Push {
 
   ServiceCall& call_;
   ServiceOutcome outcome_;
+  io::ByteBudget::Share held_commands_;
   ReceiveCommandsParser parser_;
   std::uint64_t body_bytes_ = 0;
   bool body_complete_ = false;
@@ -123,6 +125,10 @@ io::Task<Push::Next> Push::read_commands() {
       co_return Next::answered;
     }
     body_bytes_ += chunk->size();
+    if (!held_commands_.grow(chunk->size())) {
+      co_await refuse("the server is busy; try again in a minute");
+      co_return Next::answered;
+    }
     const io::Result<bool> fed = parser_.feed(io::as_text(*chunk));
     if (!fed) {
       co_await refuse(fed.error().where);

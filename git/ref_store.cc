@@ -42,6 +42,8 @@ struct Instruments {
   io::Histogram rebuild_time = all.histogram("weir_refs_rebuild_seconds", "",
                                              "From the start of a validation to a new snapshot");
   io::Gauge bytes = all.gauge("weir_refs_bytes", "", "Memory of the ref snapshots kept");
+  io::Gauge repositories =
+      all.gauge("weir_refs_repositories", "", "Repositories remembered, with or without refs");
   io::Counter packed = all.counter("weir_refs_pack_jobs_total", "result=\"ok\"",
                                    "Runs of git pack-refs on repositories with many loose refs");
   io::Counter not_packed =
@@ -113,6 +115,7 @@ struct RefStore::Impl {
   ~Impl() {
     for (auto& [id, state] : states) state->generation.seal_blocking();
     instruments().bytes.add(-static_cast<std::int64_t>(bytes));
+    instruments().repositories.add(-static_cast<std::int64_t>(states.size()));
   }
 
   std::shared_ptr<State> state_of(const RepositoryId& id);
@@ -153,6 +156,7 @@ std::shared_ptr<State> RefStore::Impl::state_of(const RepositoryId& id) {
     const std::string& folder = options.state_directory;
     state = std::make_shared<State>(folder.empty() ? "" : folder + "/refs/" + id.to_hex());
     state->place = recent.insert(recent.begin(), id);
+    instruments().repositories.add(1);
     std::shared_ptr<State> made = state;
     trim();
     return made;
@@ -179,6 +183,7 @@ void RefStore::Impl::trim() {
     }
     if (states.size() <= kStatesMax) continue;
     states.erase(found);
+    instruments().repositories.add(-1);
     at = recent.erase(at);
   }
 }
@@ -213,6 +218,7 @@ io::Task<io::Result<RefStore::Impl::Configured>> RefStore::Impl::read_config(
       known = false;
     }
     if (!known && attempt < kConfigAttempts) continue;
+    config->allow_filter = config->allow_filter && options.allow_filter;
     Configured configured;
     configured.config = std::make_shared<const RepositoryConfig>(std::move(*config));
     configured.stamps = std::move(*stamps);

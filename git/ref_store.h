@@ -33,6 +33,7 @@ enum class Validity : std::uint8_t {
 struct RefStoreOptions {
   Validity validity = Validity::stat;
   std::string state_directory;  // generations are persisted below it
+  bool allow_filter = true;     // false: no partial clones, whatever a repository's config says
   std::size_t bytes_max = kRefStoreBytesMax;
 };
 

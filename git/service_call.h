@@ -12,6 +12,7 @@
 #include "git/ref_snapshot.h"
 #include "git/repository.h"
 #include "io/blocking_pool.h"
+#include "io/byte_budget.h"
 #include "io/byte_channel.h"
 #include "io/clock.h"
 #include "io/stop_token.h"
@@ -43,12 +44,13 @@ struct GitEnvironment {
   GitLimits limits;
   io::LauncherClient* launcher;
   WorkerPool* workers;
-  RefStore* refs;              // shared
-  ProcessSlots* fetch_slots;   // shared
-  ProcessSlots* push_slots;    // shared
-  SyncCoalescer* sync;         // shared
-  PushJournal* journal;        // shared
-  io::BlockingPool* blocking;  // shared
+  RefStore* refs;                 // shared
+  ProcessSlots* fetch_slots;      // shared
+  ProcessSlots* push_slots;       // shared
+  io::ByteBudget* requests_held;  // shared: bodies that are kept whole while they are read
+  SyncCoalescer* sync;            // shared
+  PushJournal* journal;           // shared
+  io::BlockingPool* blocking;     // shared
 };
 
 struct ServiceCall {

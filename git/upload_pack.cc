@@ -127,7 +127,7 @@ std::vector<ObjectId> visible_tips(const RefSnapshot& snapshot) {
 
 class Upload {
  public:
-  explicit Upload(ServiceCall& call) : call_(call) {}
+  explicit Upload(ServiceCall& call) : call_(call), held_body_(*call.environment.requests_held) {}
   io::Task<ServiceOutcome> serve();
 
  private:
@@ -148,6 +148,7 @@ class Upload {
   ServiceCall& call_;
   ServiceOutcome outcome_;
   std::string body_;
+  io::ByteBudget::Share held_body_;
   // The output buffer: what is held back stands right before what is read next.
   std::unique_ptr<std::uint8_t[]> buffer_;
   std::size_t held_ = 0;
@@ -165,6 +166,8 @@ io::Task<ServiceOutcome> Upload::serve() {
     } else if (read.error().code == io::Errc::limit) {
       co_await refuse("the request is larger than " +
                       std::to_string(call_.environment.limits.fetch_request_bytes_max) + " bytes");
+    } else if (read.error().code == io::Errc::unavailable) {
+      co_await refuse(std::string(kBusy));
     } else {
       outcome_.ended = Ended::failed;  // nothing is sent: the server answers for HTTP
     }
@@ -213,6 +216,7 @@ io::Task<io::Result<void>> Upload::read_body() {
     if (body_.size() + chunk->size() > bytes_max) {
       co_return io::fail(io::Errc::limit, "fetch request");
     }
+    if (!held_body_.grow(chunk->size())) co_return io::fail(io::Errc::unavailable, "requests held");
     body_.append(io::as_text(*chunk));
   }
 }

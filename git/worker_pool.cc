@@ -53,6 +53,11 @@ struct Counters {
                                                          "Requests that loops sent to git workers");
   io::Counter restarts = io::Metrics::instance().counter("weir_git_worker_deaths_total", "",
                                                          "Git workers that died or were killed");
+  io::Counter refused =
+      io::Metrics::instance().counter("weir_git_worker_refused_total", "",
+                                      "Requests that found the queue of a loop's workers full");
+  io::Gauge waiting = io::Metrics::instance().gauge("weir_git_worker_waiting", "",
+                                                    "Requests that wait for a git worker");
 };
 
 const Counters& counters() {
@@ -181,13 +186,17 @@ io::Task<io::Result<WorkerReply>> WorkerPool::Impl::exchange(Worker& worker,
 io::Task<io::Result<WorkerReply>> WorkerPool::Impl::call(
     std::shared_ptr<const Repository> repository, WorkerRequest request, bool stops,
     io::StopToken stop, io::Deadline deadline) {
-  if (closing || queued >= kWorkerQueueMax) {
-    co_return io::fail(closing ? io::Errc::closed : io::Errc::limit, "git worker queue");
+  if (closing) co_return io::fail(io::Errc::closed, "git workers");
+  if (queued >= kWorkerQueueMax) {
+    counters().refused.add();
+    co_return io::fail(io::Errc::limit, "git worker queue");
   }
   Worker& worker = worker_of(*repository);
   ++queued;
+  counters().waiting.add(1);
   auto turn = co_await worker.turn.acquire(stop, deadline);
   --queued;
+  counters().waiting.add(-1);
   if (!turn) co_return std::unexpected(turn.error());
   if (closing) co_return io::fail(io::Errc::closed, "git workers");
   counters().requests.add();

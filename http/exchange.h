@@ -42,7 +42,6 @@ class Exchange {
   // left mid-body), protocol, limit, deadline_exceeded (slower than the minimum rate).
   io::Task<io::Result<std::span<const std::uint8_t>>> read_body(
       io::Deadline deadline = io::Deadline::never());
-  bool body_complete() const { return body_complete_; }
   std::uint64_t body_bytes_received() const { return body_bytes_; }
   // Reads and drops the rest, at most `bytes_max`, so that the answer can be read by the client.
   io::Task<io::Result<void>> drain_body(std::uint64_t bytes_max, io::Deadline deadline);
@@ -50,7 +49,6 @@ class Exchange {
   // --- response -------------------------------------------------------------------------------
   // Once. The head leaves with the first body bytes or finish(). `flow`: for the write scheduler.
   void start_response(ResponseHead response, io::WriteFlow flow);
-  bool response_started() const { return response_started_; }
   // Resumes when every byte of `bytes` has been taken (framed and encrypted).
   io::Task<io::Result<void>> write(std::span<const std::uint8_t> bytes);
   // Ends the response cleanly. The connection is kept if the request body was consumed.

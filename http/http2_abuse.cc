@@ -1,5 +1,9 @@
 #include "http/http2_abuse.h"
 
+#include <string>
+
+#include "io/metrics.h"
+
 namespace weir::http {
 
 const char* to_string(Http2Offence offence) {
@@ -24,6 +28,22 @@ const char* to_string(Http2Offence offence) {
       return "malformed requests";
   }
   return "";
+}
+
+void count_abuse(Http2Offence offence) {
+  using Counters = std::array<io::Counter, kAbuseCosts.size()>;
+  static const Counters counters = [] {
+    Counters made;
+    for (std::size_t i = 0; i < made.size(); ++i) {
+      const std::string label =
+          std::string("offence=\"") + to_string(static_cast<Http2Offence>(i)) + '"';
+      made[i] = io::Metrics::instance().counter("weir_http2_abuse_total", label,
+                                                "HTTP/2 connections ended for abuse, by the last "
+                                                "offence.");
+    }
+    return made;
+  }();
+  counters[static_cast<std::size_t>(offence)].add();
 }
 
 bool Http2AbuseBudget::charge(Http2Offence offence, io::Instant now) {

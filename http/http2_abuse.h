@@ -24,6 +24,8 @@ enum class Http2Offence : std::uint8_t {
   invalid_request,  // malformed head or frame
 };
 const char* to_string(Http2Offence offence);
+// A connection was ended for it: weir_http2_abuse_total.
+void count_abuse(Http2Offence offence);
 
 inline constexpr std::int32_t kAbuseBudgetMax = 1000;
 inline constexpr std::int32_t kAbuseRefillPerSecond = 20;

@@ -290,6 +290,7 @@ void Http2Session::released(Http2Stream& stream) {
 void Http2Session::charge(Http2Offence offence) {
   if (abusive_ || abuse_.charge(offence, now())) return;
   abusive_ = true;
+  count_abuse(offence);
   connection_.handler().on_refused(connection_.stream().info(), 0, to_string(offence));
   fail_connection(NGHTTP2_ENHANCE_YOUR_CALM);
 }

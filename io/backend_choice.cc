@@ -25,13 +25,13 @@ std::optional<BackendKind> parse_backend_kind(std::string_view text) {
   return std::nullopt;
 }
 
-Result<std::unique_ptr<Backend>> create_backend(BackendKind kind) {
+Result<std::unique_ptr<Backend>> create_backend(BackendKind kind, unsigned recv_buffers) {
   if (kind != BackendKind::epoll) {
-    Result<std::unique_ptr<Backend>> uring = create_uring_backend({});
+    Result<std::unique_ptr<Backend>> uring = create_uring_backend({.recv_buffers = recv_buffers});
     if (uring || kind == BackendKind::io_uring) return uring;
     warn_once(uring.error());
   }
-  return create_epoll_backend({});
+  return create_epoll_backend({.recv_buffers = recv_buffers});
 }
 
 }  // namespace weir::io

@@ -16,6 +16,7 @@ enum class BackendKind : std::uint8_t { automatic, io_uring, epoll };
 std::optional<BackendKind> parse_backend_kind(std::string_view text);
 
 // automatic: io_uring, and epoll for whatever reason that is not to be had.
-Result<std::unique_ptr<Backend>> create_backend(BackendKind kind);
+Result<std::unique_ptr<Backend>> create_backend(BackendKind kind,
+                                                unsigned recv_buffers = kRecvBuffers);
 
 }  // namespace weir::io

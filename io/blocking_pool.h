@@ -17,6 +17,7 @@
 
 #include "io/error.h"
 #include "io/event_loop.h"
+#include "io/metrics.h"
 #include "io/task.h"
 
 namespace weir::io {
@@ -56,6 +57,8 @@ class BlockingPool {
   mutable std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<std::move_only_function<void()>> queue_;
+  Gauge queued_gauge_;
+  Counter refused_;
   bool stopping_ = false;
   std::vector<std::thread> threads_;
 };

@@ -88,6 +88,9 @@ void EventLoop::turn(std::optional<Instant> until) {
   turns_.fetch_add(1, std::memory_order_relaxed);
   completions_.fetch_add(batch_.size(), std::memory_order_relaxed);
   busy_ns_.fetch_add(busy_ns, std::memory_order_relaxed);
+  if (busy_ns > static_cast<std::uint64_t>(kSlowTurn.count())) {
+    slow_turns_.fetch_add(1, std::memory_order_relaxed);
+  }
   if (busy_ns > turn_ns_max_.load(std::memory_order_relaxed)) {
     turn_ns_max_.store(busy_ns, std::memory_order_relaxed);
   }
@@ -141,7 +144,8 @@ EventLoopStats EventLoop::stats() const {
   return {.turns = turns_.load(std::memory_order_relaxed),
           .completions = completions_.load(std::memory_order_relaxed),
           .busy_ns = busy_ns_.load(std::memory_order_relaxed),
-          .turn_ns_max = turn_ns_max_.exchange(0, std::memory_order_relaxed)};
+          .turn_ns_max = turn_ns_max_.exchange(0, std::memory_order_relaxed),
+          .slow_turns = slow_turns_.load(std::memory_order_relaxed)};
 }
 
 }  // namespace weir::io

@@ -29,6 +29,9 @@ inline constexpr std::size_t kResumesPerTurnMax = 1024;
 // broken.
 inline constexpr std::size_t kMailboxMax = 65536;
 
+// What a turn must not take: beyond it everybody on the loop waits noticeably.
+inline constexpr Duration kSlowTurn = 5ms;
+
 // A coroutine to be resumed in this turn.
 struct ReadyNode : ListNode<ReadyNode> {
   std::coroutine_handle<> handle;
@@ -49,6 +52,7 @@ struct EventLoopStats {
   std::uint64_t completions = 0;
   std::uint64_t busy_ns = 0;      // time outside wait()
   std::uint64_t turn_ns_max = 0;  // longest turn since the last read
+  std::uint64_t slow_turns = 0;   // longer than kSlowTurn
 };
 
 class EventLoop {
@@ -121,7 +125,7 @@ class EventLoop {
   bool started_ = false;
   bool stopping_ = false;
   std::atomic<std::int64_t> load_{0};
-  std::atomic<std::uint64_t> turns_{0}, completions_{0}, busy_ns_{0};
+  std::atomic<std::uint64_t> turns_{0}, completions_{0}, busy_ns_{0}, slow_turns_{0};
   mutable std::atomic<std::uint64_t> turn_ns_max_{0};
 };
 

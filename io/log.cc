@@ -1,5 +1,6 @@
 #include "io/log.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/stat.h>
@@ -12,6 +13,7 @@
 #include <condition_variable>
 #include <mutex>
 #include <thread>
+#include <utility>
 
 #include "io/check.h"
 #include "io/clock.h"
@@ -34,9 +36,6 @@ class LogWriter {
     WEIR_CHECK(!running_.load());
     fd_ = fd;
     stopping_ = false;
-    struct stat status = {};
-    const bool is_file = fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
-    write_bytes_max_ = is_file ? kFileWriteBytes : kPipeWriteBytes;
     dropped_ = Metrics::instance().counter(
         "weir_log_dropped", "", "Log records dropped because the log could not take them.");
     running_.store(true);
@@ -53,6 +52,13 @@ class LogWriter {
     wake_.notify_one();
     thread_.join();
     running_.store(false);
+  }
+
+  // Takes `fd` over.
+  void change_to(int fd) {
+    const std::lock_guard lock(mutex_);
+    if (next_fd_ >= 0) ::close(next_fd_);
+    next_fd_ = fd;
   }
 
   void append(std::string_view json) {
@@ -92,12 +98,19 @@ class LogWriter {
         if (filling_.empty()) return;
         writing.clear();
         writing.swap(filling_);
+        if (next_fd_ >= 0) {  // between two batches, so between two records
+          dup3(next_fd_, fd_, O_CLOEXEC);
+          ::close(std::exchange(next_fd_, -1));
+        }
       }
       write_out(writing);
     }
   }
 
   void write_out(std::string_view bytes) {
+    struct stat status = {};  // each time: it may be another file by now
+    const bool is_file = fstat(fd_, &status) == 0 && S_ISREG(status.st_mode);
+    const std::size_t write_bytes_max = is_file ? kFileWriteBytes : kPipeWriteBytes;
     while (!bytes.empty()) {
       pollfd ready = {.fd = fd_, .events = POLLOUT, .revents = 0};
       if (poll(&ready, 1, kPollMs) <= 0) {
@@ -105,7 +118,7 @@ class LogWriter {
         if (stopping_ && std::chrono::steady_clock::now() > give_up_at_) break;
         continue;
       }
-      const ssize_t written = ::write(fd_, bytes.data(), std::min(bytes.size(), write_bytes_max_));
+      const ssize_t written = ::write(fd_, bytes.data(), std::min(bytes.size(), write_bytes_max));
       if (written > 0) bytes.remove_prefix(static_cast<std::size_t>(written));
       if (written < 0 && errno != EINTR && errno != EAGAIN) break;  // reader gone, disk full
     }
@@ -114,7 +127,7 @@ class LogWriter {
 
   std::atomic<bool> running_{false};
   int fd_ = -1;
-  std::size_t write_bytes_max_ = kPipeWriteBytes;
+  int next_fd_ = -1;  // to be put in place of fd_
   Counter dropped_;
   std::thread thread_;
   std::mutex mutex_;
@@ -167,6 +180,21 @@ std::size_t utf8_sequence_bytes(std::string_view text) {
 void log_start(int fd) {
   writer().start(fd);
 }
+
+Result<int> log_open(const std::string& path) {
+  const int fd = path.empty() ? fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0)
+                              : open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+  if (fd < 0) return fail_errno("open the log");
+  return fd;
+}
+
+Result<void> log_reopen(const std::string& path) {
+  const Result<int> next = log_open(path);
+  if (!next) return std::unexpected(next.error());
+  writer().change_to(*next);
+  return {};
+}
+
 void log_stop() {
   writer().stop();
 }

@@ -8,6 +8,8 @@
 #include <string>
 #include <string_view>
 
+#include "io/error.h"
+
 namespace weir::io {
 
 inline constexpr std::size_t kLogBufferBytesMax = 4 * 1024 * 1024;  // ~8,000 request records
@@ -16,6 +18,11 @@ enum class LogLevel : std::uint8_t { info, warn, error };
 
 // Starts the writer thread on `fd` (borrowed). Before it starts, records go to stderr at once.
 void log_start(int fd);
+// A descriptor for log_start(): the file at `path`, appended to, or a copy of stdout for "".
+Result<int> log_open(const std::string& path);
+// From the next record on the log goes to what `path` names now (the file was moved away, or it is
+// another path): the descriptor given to log_start() stands for it. No record is lost or cut.
+Result<void> log_reopen(const std::string& path);
 // Writes what is buffered and ends the thread.
 void log_stop();
 

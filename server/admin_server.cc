@@ -26,7 +26,7 @@ constexpr std::string_view kText = "text/plain; charset=utf-8";
 // A page of another origin must not reach this port through a name that its owner points here.
 bool host_is_local(std::string_view authority) {
   if (authority.starts_with('[')) {
-    return authority.substr(0, authority.find(']') + 1) == "[::1]";
+    return authority == "[::1]" || authority.starts_with("[::1]:");
   }
   const std::string_view host = authority.substr(0, authority.find(':'));
   return host == "localhost" || host == "127.0.0.1" || host == "weir";

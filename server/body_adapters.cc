@@ -34,7 +34,7 @@ io::Task<io::Result<std::span<const std::uint8_t>>> RequestBody::read() {
 io::Task<io::Result<std::span<const std::uint8_t>>> RequestBody::read_inflated() {
   inflated_.resize(kInflateBytes);
   while (true) {
-    if (!compressed_.empty()) {
+    if (!compressed_.empty() || more_inflated_) {
       const io::Result<std::size_t> got = inflater_->inflate(compressed_, inflated_);
       if (!got) {
         // Damaged gzip is the client's doing, not ours.
@@ -42,6 +42,7 @@ io::Task<io::Result<std::span<const std::uint8_t>>> RequestBody::read_inflated()
             got.error().code == io::Errc::corrupt ? io::Errc::protocol : got.error().code;
         co_return io::fail(code, "gzip body");
       }
+      more_inflated_ = *got == inflated_.size();
       if (*got > 0) co_return std::span<const std::uint8_t>(inflated_.data(), *got);
       if (!compressed_.empty()) continue;
     }

@@ -37,6 +37,7 @@ class RequestBody final : public io::ByteSource {
   std::unique_ptr<http::GzipInflater> inflater_;
   std::span<const std::uint8_t> compressed_;
   std::vector<std::uint8_t> inflated_;
+  bool more_inflated_ = false;  // the last step filled inflated_: the inflater may hold more
   std::optional<io::Error> error_;
 };
 

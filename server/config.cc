@@ -91,6 +91,7 @@ void read_git(ConfigReader& reader, GitConfig& git) {
 void read_limits(ConfigReader& reader, LimitsConfig& limits) {
   reader.integer("limits.connections_max", limits.connections_max, 1, 1'000'000);
   reader.integer("limits.requests_in_flight_max", limits.requests_in_flight_max, 1, 1'000'000);
+  reader.bytes("limits.requests_held_bytes_max", limits.requests_held_bytes_max, 16 * kMiB, kTiB);
   reader.integer("limits.queue_wait_max_s", limits.queue_wait_max_s, 1, 3'600);
   reader.integer("limits.drain_s", limits.drain_s, 0, 86'400);
 }
@@ -98,7 +99,7 @@ void read_limits(ConfigReader& reader, LimitsConfig& limits) {
 void read_all(ConfigReader& reader, Config& config) {
   reader.text("root", config.root, kOptionalPath);
   reader.text("state", config.state, kPath);
-  reader.integer("loops", config.loops, 0, 256);
+  reader.integer("loops", config.loops, 0, 64);
   reader.choice("io", config.io, {"auto", "io_uring", "epoll"});
   read_listen(reader, config.listen);
   read_tls(reader, config.certificates);

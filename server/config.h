@@ -40,7 +40,7 @@ struct AccessConfig {
 struct GitConfig {
   std::string git_path = "/usr/bin/git";
   std::string validity = "stat";  // or "generation"
-  bool allow_filter = true;
+  bool allow_filter = true;       // false: no partial clones anywhere
   std::uint32_t fetch_slots = 0;  // 0: 4 x cores
   std::uint32_t fetch_queue_max = 512;
   std::uint32_t push_slots = 0;  // 0: 2 x cores
@@ -55,6 +55,8 @@ struct GitConfig {
 struct LimitsConfig {
   std::uint32_t connections_max = 20'000;  // per process; beyond: closed before TLS
   std::uint32_t requests_in_flight_max = 10'000;
+  // Of request bodies that are kept whole in memory (negotiations, push commands), all together.
+  std::uint64_t requests_held_bytes_max = 256UL * 1024 * 1024;
   std::uint32_t queue_wait_max_s = 60;  // for a process slot
   std::uint32_t drain_s = 600;
 };

@@ -2,13 +2,25 @@
 
 #include <fmt/core.h>
 
+#include <utility>
+
+#include "http/http2_flow_control.h"
+#include "io/buffer_recycler.h"
+#include "io/frame_pool.h"
+
 namespace weir::server {
 
-ConnectionMetrics::ConnectionMetrics() {
+ConnectionMetrics::ConnectionMetrics(int loops) {
   io::Metrics& metrics = io::Metrics::instance();
   accepted = metrics.counter("weir_connections_accepted", "", "Connections accepted.");
-  refused = metrics.counter("weir_connections_refused", "reason=\"connections_max\"",
-                            "Connections closed before TLS.");
+  constexpr std::string_view kRefused = "weir_connections_refused";
+  constexpr std::string_view kRefusedHelp = "Connections closed before TLS.";
+  refused = metrics.counter(kRefused, "reason=\"connections_max\"", kRefusedHelp);
+  refused_draining = metrics.counter(kRefused, "reason=\"draining\"", kRefusedHelp);
+  handed_off = metrics.counter("weir_connections_handed_off", "",
+                               "Connections handed to a loop that had fewer.");
+  accepting_paused = metrics.counter("weir_accepting_paused", "",
+                                     "Times accepting paused for want of descriptors or memory.");
   open = metrics.gauge("weir_connections_open", "", "Open connections.");
   for (std::size_t i = 0; i < closed.size(); ++i) {
     closed[i] = metrics.counter(
@@ -16,13 +28,69 @@ ConnectionMetrics::ConnectionMetrics() {
         fmt::format("reason=\"{}\"", io::to_string(static_cast<io::CloseReason>(i))),
         "Connections closed, by reason.");
   }
-  loop_turns = metrics.gauge("weir_loop_turns", "", "Turns of all event loops since their start.");
-  loop_busy_us = metrics.gauge("weir_loop_busy_microseconds", "",
-                               "Time spent outside waiting by all event loops since their start.");
-  loop_turn_us_max = metrics.gauge("weir_loop_turn_max_microseconds", "",
-                                   "Longest turn within the last second, summed over loops.");
+  closed_draining = metrics.counter("weir_connections_closed_draining", "",
+                                    "Connections closed while the server was draining.");
+  loop_turns = metrics.counter("weir_loop_turns", "", "Turns of all event loops.");
+  loop_completions =
+      metrics.counter("weir_loop_completions", "", "Completions that event loops have run.");
+  loop_busy_us = metrics.counter("weir_loop_busy_microseconds", "",
+                                 "Time spent outside waiting by all event loops.");
+  loop_slow_turns =
+      metrics.counter("weir_loop_slow_turns", "", "Turns of event loops longer than 5 ms.");
+  for (int i = 0; i < loops; ++i) {
+    loop_turn_us_max.push_back(metrics.gauge("weir_loop_turn_max_microseconds",
+                                             fmt::format("loop=\"{}\"", i),
+                                             "Longest turn within the last second."));
+  }
+  mailbox_waiting = metrics.gauge("weir_loop_mailbox_waiting", "",
+                                  "Messages of other threads that loops have not run yet.");
+  recvs_parked =
+      metrics.gauge("weir_recvs_parked", "", "Receives that wait for a buffer at the moment.");
+  recvs_parked_total = metrics.counter("weir_recvs_parked_ever", "",
+                                       "Receives that found no buffer and had to wait.");
+  submits_deferred = metrics.counter("weir_loop_submits_deferred", "",
+                                     "Operations that found the submission queue full.");
   output_buffers = metrics.gauge("weir_output_buffers", "", "Output buffers in use.");
   coroutine_frames = metrics.gauge("weir_coroutine_frames", "", "Coroutine frames alive.");
+  upload_window_bytes = metrics.gauge("weir_upload_window_bytes", "",
+                                      "HTTP/2 upload windows granted from the common budget.");
+}
+
+void LoopReport::grow(const io::Counter& counter, std::uint64_t total, std::uint64_t& told) {
+  counter.add(total - std::exchange(told, total));
+}
+
+void LoopReport::publish(io::EventLoop& loop,
+                         const std::vector<std::unique_ptr<io::Listener>>& listeners) {
+  const io::EventLoopStats stats = loop.stats();
+  grow(metrics_.loop_turns, stats.turns, turns_);
+  grow(metrics_.loop_completions, stats.completions, completions_);
+  grow(metrics_.loop_busy_us, stats.busy_ns / 1000, busy_us_);
+  grow(metrics_.loop_slow_turns, stats.slow_turns, slow_turns_);
+  metrics_.loop_turn_us_max[static_cast<std::size_t>(loop.index())].set(
+      static_cast<std::int64_t>(stats.turn_ns_max / 1000));
+  metrics_.mailbox_waiting.set(static_cast<std::int64_t>(loop.mailbox_waiting()));
+
+  const io::BackendStats& backend = loop.backend().stats();
+  metrics_.recvs_parked.set(backend.recvs_parked.load(std::memory_order_relaxed));
+  grow(metrics_.recvs_parked_total, backend.recvs_parked_total.load(std::memory_order_relaxed),
+       recvs_parked_);
+  grow(metrics_.submits_deferred, backend.submits_deferred.load(std::memory_order_relaxed),
+       submits_deferred_);
+
+  std::uint64_t handed_off = 0;
+  std::uint64_t paused = 0;
+  for (const std::unique_ptr<io::Listener>& listener : listeners) {
+    handed_off += listener->stats().handed_off.load(std::memory_order_relaxed);
+    paused += listener->stats().paused.load(std::memory_order_relaxed);
+  }
+  grow(metrics_.handed_off, handed_off, handed_off_);
+  grow(metrics_.accepting_paused, paused, paused_);
+
+  metrics_.output_buffers.set(io::output_buffers_lent());
+  metrics_.coroutine_frames.set(io::frames_live());
+  // One budget of the process: one loop tells.
+  if (loop.index() == 0) metrics_.upload_window_bytes.set(http::upload_window_budget_used());
 }
 
 }  // namespace weir::server

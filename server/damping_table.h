@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "io/clock.h"
+#include "io/metrics.h"
 
 namespace weir::server {
 
@@ -42,6 +43,9 @@ class DampingTable {
 
   std::size_t entries_per_shard_;
   std::vector<Shard> shards_;
+  io::Gauge entries_gauge_;
+  io::Counter wrong_;
+  io::Counter damped_;
 };
 
 }  // namespace weir::server

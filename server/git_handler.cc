@@ -50,10 +50,7 @@ enum class Coding : std::uint8_t { identity, gzip, unknown };
 Coding coding_of(const http::RequestHead& head) {
   const std::string_view value = head.field("content-encoding").value_or("");
   if (value.empty() || http::equals_ignoring_case(value, "identity")) return Coding::identity;
-  if (http::equals_ignoring_case(value, "gzip") || http::equals_ignoring_case(value, "x-gzip")) {
-    return Coding::gzip;
-  }
-  return Coding::unknown;
+  return http::is_gzip_coding(value) ? Coding::gzip : Coding::unknown;
 }
 
 }  // namespace

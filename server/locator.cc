@@ -6,6 +6,7 @@
 #include <string_view>
 #include <unordered_map>
 
+#include "io/metrics.h"
 #include "server/repository_lookup.h"
 
 namespace weir::server {
@@ -44,7 +45,9 @@ class LookupCache {
     if (shard.nodes.size() == kLocatorEntriesMax / kShards) {
       shard.by_name.erase(shard.nodes.back().name);
       shard.nodes.pop_back();
+      entries_.add(-1);
     }
+    entries_.add(1);
     shard.nodes.push_front({name, std::move(entry)});
     shard.by_name.emplace(shard.nodes.front().name, shard.nodes.begin());
   }
@@ -57,6 +60,7 @@ class LookupCache {
     const auto node = found->second;
     shard.by_name.erase(found);
     shard.nodes.erase(node);
+    entries_.add(-1);
   }
 
  private:
@@ -76,6 +80,8 @@ class LookupCache {
   }
 
   std::array<Shard, kShards> shards_;
+  io::Gauge entries_ = io::Metrics::instance().gauge("weir_locator_entries", "",
+                                                     "Repository names whose place is remembered.");
 };
 
 }  // namespace

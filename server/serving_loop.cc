@@ -7,8 +7,6 @@
 
 #include <utility>
 
-#include "io/buffer_recycler.h"
-#include "io/frame_pool.h"
 #include "io/log.h"
 
 namespace weir::server {
@@ -40,6 +38,7 @@ ServingLoop::ServingLoop(ServingLoopOptions options, std::unique_ptr<io::EventLo
     : options_(std::move(options)),
       loop_(std::move(loop)),
       metrics_(metrics),
+      report_(metrics),
       launcher_(std::make_unique<io::LauncherClient>(*loop_, options_.launcher_fd)),
       workers_(std::make_unique<git::WorkerPool>(*loop_, *launcher_, options_.workers)),
       pipeline_(
@@ -86,7 +85,7 @@ void ServingLoop::open_listeners(const std::vector<ServingLoop*>& loops) {
 void ServingLoop::adopt(int fd) {
   metrics_.accepted.add();
   if (draining_ || connections() >= options_.connections_max) {
-    metrics_.refused.add();
+    (draining_ ? metrics_.refused_draining : metrics_.refused).add();
     loop_->load().fetch_sub(1, std::memory_order_relaxed);  // the listener counted it
     ::close(fd);
     return;
@@ -116,17 +115,13 @@ void ServingLoop::on_connection_closed(http::ServerConnection& connection, io::C
   loop_->load().fetch_sub(1, std::memory_order_relaxed);
   metrics_.open.add(-1);
   metrics_.closed[static_cast<std::size_t>(reason)].add();
+  if (draining_) metrics_.closed_draining.add();
   maybe_drained();
 }
 
 void ServingLoop::beat() {
   heartbeat_ns_.store(loop_->clock().now().time_since_epoch().count(), std::memory_order_relaxed);
-  const io::EventLoopStats stats = loop_->stats();
-  metrics_.loop_turns.set(static_cast<std::int64_t>(stats.turns));
-  metrics_.loop_busy_us.set(static_cast<std::int64_t>(stats.busy_ns / 1000));
-  metrics_.loop_turn_us_max.set(static_cast<std::int64_t>(stats.turn_ns_max / 1000));
-  metrics_.output_buffers.set(io::output_buffers_lent());
-  metrics_.coroutine_frames.set(io::frames_live());
+  report_.publish(*loop_, listeners_);
   pipeline_.housekeeping();
   std::erase_if(retired_policies_, [this](const auto& retired) {
     return loop_->now() - retired.first > kRetiredPolicyKept;

@@ -72,6 +72,7 @@ class ServingLoop final : http::ConnectionRegistry {
   const ServingLoopOptions options_;
   std::unique_ptr<io::EventLoop> loop_;
   const ConnectionMetrics& metrics_;
+  LoopReport report_;
   std::unique_ptr<io::LauncherClient> launcher_;
   std::unique_ptr<git::WorkerPool> workers_;
   Pipeline pipeline_;

@@ -21,6 +21,7 @@
 #include "git/sync_coalescer.h"
 #include "io/backend_choice.h"
 #include "io/blocking_pool.h"
+#include "io/byte_budget.h"
 #include "io/check.h"
 #include "io/digest.h"
 #include "io/log.h"
@@ -29,6 +30,7 @@
 #include "server/admin_server.h"
 #include "server/connection_metrics.h"
 #include "server/control_channel.h"
+#include "server/memory_budgets.h"
 #include "server/serving_loop.h"
 #include "server/token_file.h"
 
@@ -65,10 +67,11 @@ std::string read_or_make_seed(const std::string& path) {
   return written == static_cast<ssize_t>(line.size()) ? seed : "";
 }
 
-io::Result<std::unique_ptr<io::Backend>> make_backend(const Config& config, std::string& problem) {
+io::Result<std::unique_ptr<io::Backend>> make_backend(const Config& config, unsigned recv_buffers,
+                                                      std::string& problem) {
   const std::optional<io::BackendKind> kind = io::parse_backend_kind(config.io);
   WEIR_CHECK(kind);  // configuration and command line accept no other text
-  io::Result<std::unique_ptr<io::Backend>> backend = io::create_backend(*kind);
+  io::Result<std::unique_ptr<io::Backend>> backend = io::create_backend(*kind, recv_buffers);
   if (!backend) problem = io::to_string(backend.error());
   return backend;
 }
@@ -105,6 +108,7 @@ class ServingProcess {
   bool start_admin(std::string& problem);
   bool follow_control();  // false: end at once
   void reload();
+  void reopen_log(const std::string& path);
   void drain();
   bool drain_has_ended();
   bool drained() const { return loops_drained_.load() == static_cast<int>(loops_.size()); }
@@ -127,6 +131,7 @@ class ServingProcess {
   std::unique_ptr<git::RefStore> refs_;
   std::unique_ptr<git::ProcessSlots> fetch_slots_;
   std::unique_ptr<git::ProcessSlots> push_slots_;
+  std::unique_ptr<io::ByteBudget> requests_held_;
   std::unique_ptr<git::SyncCoalescer> sync_;
   std::unique_ptr<git::PushJournal> journal_;
   git::GitEnvironment environment_{};
@@ -171,7 +176,8 @@ bool ServingProcess::prepare(std::string& problem) {
   locator_ = std::make_unique<Locator>(config_.root, *blocking_, clock_);
   admission_ = std::make_unique<AdmissionDoor>(config_.limits.requests_in_flight_max);
   request_metrics_ = std::make_unique<RequestMetrics>();
-  connection_metrics_ = std::make_unique<ConnectionMetrics>();
+  connection_metrics_ =
+      std::make_unique<ConnectionMetrics>(static_cast<int>(context_.launcher_fds.size()));
   return prepare_git(problem);
 }
 
@@ -180,6 +186,7 @@ bool ServingProcess::prepare_git(std::string& problem) {
   refs.validity =
       config_.git.validity == "generation" ? git::Validity::generation : git::Validity::stat;
   refs.state_directory = config_.state;
+  refs.allow_filter = config_.git.allow_filter;
   refs_ = std::make_unique<git::RefStore>(refs, *blocking_);
   const auto cores = static_cast<std::uint32_t>(std::max(1U, std::thread::hardware_concurrency()));
   const auto slots = [cores](std::uint32_t configured, std::uint32_t per_core) {
@@ -189,6 +196,8 @@ bool ServingProcess::prepare_git(std::string& problem) {
                                                      config_.git.fetch_queue_max);
   push_slots_ = std::make_unique<git::ProcessSlots>("push", slots(config_.git.push_slots, 2),
                                                     config_.git.push_queue_max);
+  requests_held_ =
+      std::make_unique<io::ByteBudget>("requests", config_.limits.requests_held_bytes_max);
   sync_ = std::make_unique<git::SyncCoalescer>(*blocking_);
   journal_ = std::make_unique<git::PushJournal>(config_.state + "/pushes");
   const git::PushJournal::Swept swept = journal_->recover();
@@ -209,10 +218,12 @@ bool ServingProcess::prepare_git(std::string& problem) {
   environment_.limits.fetch_request_bytes_max = config_.git.fetch_request_bytes_max;
   environment_.limits.push_bytes_max = config_.git.push_bytes_max;
   environment_.limits.push_time_max = std::chrono::seconds(config_.git.push_time_max_s);
+  environment_.limits.slot_wait_max = std::chrono::seconds(config_.limits.queue_wait_max_s);
   environment_.limits.keepalive = std::chrono::seconds(config_.git.keepalive_s);
   environment_.refs = refs_.get();
   environment_.fetch_slots = fetch_slots_.get();
   environment_.push_slots = push_slots_.get();
+  environment_.requests_held = requests_held_.get();
   environment_.sync = sync_.get();
   environment_.journal = journal_.get();
   environment_.blocking = blocking_.get();
@@ -223,7 +234,7 @@ bool ServingProcess::start_loops(std::string& problem) {
   const std::size_t count = context_.launcher_fds.size();
   SharedStages shared{*authenticator_, *locator_, *admission_, *request_metrics_, clock_};
   for (std::size_t i = 0; i < count; ++i) {
-    io::Result<std::unique_ptr<io::Backend>> backend = make_backend(config_, problem);
+    io::Result<std::unique_ptr<io::Backend>> backend = make_backend(config_, io::kRecvBuffers, problem);
     if (!backend) return false;
     if (i == 0) {
       io::log_event(io::LogLevel::info, (*backend)->describe());
@@ -257,7 +268,8 @@ bool ServingProcess::start_loops(std::string& problem) {
 }
 
 bool ServingProcess::start_admin(std::string& problem) {
-  io::Result<std::unique_ptr<io::Backend>> backend = make_backend(config_, problem);
+  io::Result<std::unique_ptr<io::Backend>> backend = 
+      make_backend(config_, kAdminRecvBuffers, problem);
   if (!backend) return false;
   AdminSources sources;
   sources.loops = [this] {
@@ -287,20 +299,19 @@ bool ServingProcess::start_admin(std::string& problem) {
 }
 
 int ServingProcess::run() {
-  int log_fd = STDOUT_FILENO;
-  if (!config_.log.path.empty()) {
-    log_fd = ::open(config_.log.path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
-    if (log_fd < 0) {
-      fmt::print(stderr, "weir: log.path: cannot open {}\n", config_.log.path);
-      return 1;
-    }
+  const io::Result<int> log_fd = io::log_open(config_.log.path);
+  if (!log_fd) {
+    fmt::print(stderr, "weir: log.path {}: {}\n", config_.log.path, io::to_string(log_fd.error()));
+    return 1;
   }
   std::string problem;
   if (!prepare(problem)) {
     fmt::print(stderr, "weir: {}\n", problem);
     return 1;
   }
-  io::log_start(log_fd);
+  io::log_start(*log_fd);
+  io::log_event(io::LogLevel::info,
+                describe_memory_budgets(memory_budgets(config_, context_.launcher_fds.size())));
   if (!start_loops(problem) || !start_admin(problem)) {
     io::log_event(io::LogLevel::error, problem);
     io::log_stop();
@@ -403,9 +414,18 @@ std::size_t ServingProcess::requests_in_flight() const {
   return count;
 }
 
-// Tokens, certificates, rights and rules. What needs a restart (addresses, loops, folders) stays.
+void ServingProcess::reopen_log(const std::string& path) {
+  const io::Result<void> reopened = io::log_reopen(path);
+  if (reopened) return;
+  io::log_event(io::LogLevel::error, "log.path " + path + ": " + io::to_string(reopened.error()) +
+                                         "; going on with the file that is open");
+}
+
+// Tokens, certificates, the log, rights and rules. What needs a restart (addresses, loops, folders)
+// stays.
 void ServingProcess::reload() {
   std::string problem;
+  reopen_log(config_.log.path);  // whatever comes of the rest: the file may have been moved away
   Config next = config_;
   if (!config_.path.empty()) {
     std::expected<Config, std::string> read = read_config(config_.path);
@@ -418,7 +438,7 @@ void ServingProcess::reload() {
     next.certificates = read->certificates;
     next.listen.proxy_protocol_networks = read->listen.proxy_protocol_networks;
     next.listen.forwarded_for_networks = read->listen.forwarded_for_networks;
-    next.log.requests = read->log.requests;
+    next.log = read->log;
   }
   std::shared_ptr<const Policy> policy = make_policy(next, tickets_, problem);
   if (policy == nullptr) {
@@ -430,6 +450,8 @@ void ServingProcess::reload() {
     io::log_event(io::LogLevel::error, "reload refused: " + problem);
     return;
   }
+  if (next.log.path != config_.log.path) reopen_log(next.log.path);
+  config_.log = next.log;
   policy_ = policy;
   for (const std::unique_ptr<ServingLoop>& loop : loops_) loop->set_policy(policy);
   io::log_event(io::LogLevel::info, "reloaded tokens, certificates and rules");

@@ -72,7 +72,7 @@ TEST_F(GitCommandTest, names_the_repository_and_no_secret) {
   EXPECT_FALSE(spec.may_finish);
   EXPECT_TRUE(git_command(call, Service::receive_pack).may_finish);
   for (const std::string& entry : spec.env) EXPECT_EQ(entry.find("secret"), entry.npos) << entry;
-  struct stat status{};
+  struct stat status {};
   ASSERT_EQ(stat(environment.git_config_path.c_str(), &status), 0);
   EXPECT_EQ(status.st_mode & 0777, 0600U);
 }
@@ -96,10 +96,13 @@ TEST_F(GitCommandTest, git_reads_defaults_from_the_file_and_what_must_hold_from_
   const std::string in = "-C " + repository.path() + " config ";
   EXPECT_EQ(git(in + "receive.certNonceSeed"), "a \"b\" \\c # d\n");
   EXPECT_EQ(git(in + "uploadpack.allowFilter"), "true\n");
+  EXPECT_EQ(git(in + "receive.advertiseAtomic"), "true\n");
   repository.git("config uploadpack.allowFilter false");
+  repository.git("config receive.advertiseAtomic false");
   repository.git("config receive.autogc true");
   repository.git("config uploadpack.allowAnySHA1InWant false");
-  EXPECT_EQ(git(in + "uploadpack.allowFilter"), "false\n");
+  EXPECT_EQ(git(in + "uploadpack.allowFilter"), "true\n");
+  EXPECT_EQ(git(in + "receive.advertiseAtomic"), "false\n");
   EXPECT_EQ(git(in + "receive.autogc"), "false\n");
   EXPECT_EQ(git(in + "uploadpack.allowAnySHA1InWant"), "true\n");
 }

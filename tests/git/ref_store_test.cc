@@ -315,6 +315,16 @@ TEST_F(RefStoreTest, looks_at_no_file_between_changes_when_weir_is_the_sole_writ
   EXPECT_GT(get()->repository_generation(), first->repository_generation());
 }
 
+TEST_F(RefStoreTest, no_repository_offers_filters_where_the_operator_does_not) {
+  scratch_.git("config uploadpack.allowFilter true");
+  make_store();
+  EXPECT_TRUE(get()->config().allow_filter);
+  RefStoreOptions options;
+  options.allow_filter = false;
+  make_store(options);
+  EXPECT_FALSE(get()->config().allow_filter);
+}
+
 TEST_F(RefStoreTest, keeps_generations_across_restarts) {
   RefStoreOptions options;
   options.state_directory = scratch_.folder() + "/state";

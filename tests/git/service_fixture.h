@@ -74,6 +74,7 @@ class ServiceTest : public testing::Test {
     environment.refs = &refs;
     environment.fetch_slots = &fetch_slots;
     environment.push_slots = &push_slots;
+    environment.requests_held = requests_held.get();
     environment.sync = &sync;
     environment.journal = &journal;
     environment.blocking = &runtime.blocking;
@@ -126,6 +127,12 @@ class ServiceTest : public testing::Test {
     return run(Service::receive_pack, 0);
   }
 
+  // Leaves the request so much memory.
+  void hold_at_most(std::uint64_t bytes) {
+    requests_held = std::make_unique<io::ByteBudget>("test", bytes);
+    environment.requests_held = requests_held.get();
+  }
+
   // A program that stands for git.
   void use_script(const std::string& script) {
     environment.git_path = repository.folder() + "/git-script";
@@ -160,6 +167,8 @@ class ServiceTest : public testing::Test {
                 runtime.blocking};
   ProcessSlots fetch_slots{"fetch", 1, 4};
   ProcessSlots push_slots{"push", 1, 0};
+  std::unique_ptr<io::ByteBudget> requests_held =
+      std::make_unique<io::ByteBudget>("test", 64UL * 1024 * 1024);
   std::atomic<int> syncs{0};
   std::atomic<int> sync_error{0};
   SyncCoalescer sync{runtime.blocking, [this](int fd) { return do_sync(fd); }};

@@ -112,6 +112,14 @@ TEST_F(UploadPackTest, what_was_not_advertised_must_be_reachable) {
   }
 }
 
+TEST_F(UploadPackTest, is_refused_while_other_requests_hold_all_memory) {
+  hold_at_most(100);
+  EXPECT_EQ(fetch(clone_v2(second)),
+            pkts({"ERR weir: the server is busy; try again in a minute (request r1)"}));
+  EXPECT_EQ(outcome.ended, Ended::refused);
+  EXPECT_EQ(requests_held->held(), 0U);
+}
+
 TEST_F(UploadPackTest, bad_requests_are_refused_with_a_reason) {
   repository.git("config uploadpack.allowFilter false");
   for (const auto& [request, reason] : std::vector<std::pair<std::string, std::string>>{

@@ -106,6 +106,33 @@ TEST(Log, drops_and_counts_when_the_reader_does_not_read) {
   EXPECT_EQ(written + dropped, static_cast<std::int64_t>(count));
 }
 
+std::string text_of(const std::string& path) {
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  std::string text = fd < 0 ? "" : read_all(fd);
+  close(fd);
+  return text;
+}
+
+TEST(Log, goes_on_in_a_new_file_after_the_old_one_was_moved_away) {
+  const std::string path = testing::TempDir() + "weir-log-test-" + std::to_string(getpid());
+  const Result<int> fd = log_open(path);
+  ASSERT_TRUE(fd.has_value());
+  log_start(*fd);
+  log_record("{\"n\":1}");
+  while (text_of(path).empty()) std::this_thread::yield();
+  ASSERT_EQ(rename(path.c_str(), (path + ".1").c_str()), 0);
+  ASSERT_TRUE(log_reopen(path).has_value());
+  log_record("{\"n\":2}");
+  EXPECT_FALSE(log_reopen("/nonexistent/folder/log").has_value());  // changes nothing
+  log_record("{\"n\":3}");
+  log_stop();
+  close(*fd);
+  EXPECT_EQ(text_of(path + ".1"), "{\"n\":1}\n");
+  EXPECT_EQ(text_of(path), "{\"n\":2}\n{\"n\":3}\n");
+  unlink(path.c_str());
+  unlink((path + ".1").c_str());
+}
+
 TEST(Log, stop_returns_although_nobody_reads) {
   std::array<int, 2> ends;
   ASSERT_EQ(pipe2(ends.data(), O_CLOEXEC), 0);

@@ -1,0 +1,59 @@
+#include "server/memory_budgets.h"
+
+#include <fmt/core.h>
+
+#include "git/ref_store.h"
+#include "http/exchange.h"
+#include "http/http2_flow_control.h"
+#include "io/backend.h"
+#include "io/buffer_recycler.h"
+#include "io/log.h"
+#include "io/metrics.h"
+#include "io/stream.h"
+
+namespace weir::server {
+namespace {
+
+constexpr std::uint64_t kHandshakeBytes = 60 * 1024;   // measured; see kHandshakesInFlightMax
+constexpr std::uint64_t kConnectionBytes = 24 * 1024;  // an idle TLS engine, its session and stream
+constexpr std::uint64_t kRequestBytes = 16 * 1024;     // coroutine frames, head, log record
+
+std::string size_text(std::uint64_t bytes) {
+  constexpr std::uint64_t kMiB = 1024UL * 1024;
+  if (bytes >= 10 * 1024 * kMiB) return fmt::format("{} GiB", bytes / (1024 * kMiB));
+  return fmt::format("{} MiB", (bytes + kMiB - 1) / kMiB);
+}
+
+}  // namespace
+
+std::vector<MemoryBudget> memory_budgets(const Config& config, std::uint64_t loops) {
+  const std::uint64_t connections = config.limits.connections_max;
+  const std::uint64_t requests = config.limits.requests_in_flight_max;
+  return {
+      {"receive_rings", (loops * io::kRecvBuffers + kAdminRecvBuffers) * io::kRecvBufferBytes},
+      {"output_buffers_kept", loops * io::kOutputBuffersKept * io::kOutputBufferBytes},
+      {"handshakes", loops * io::kHandshakesInFlightMax * kHandshakeBytes},
+      {"connections", connections * kConnectionBytes},
+      {"output_of_connections", connections * io::kOutputBufferBytes},
+      {"requests", requests * kRequestBytes},
+      {"body_queues", requests * http::kBodyQueueBytesMax},
+      {"upload_windows", static_cast<std::uint64_t>(http::kUploadWindowBudgetBytes)},
+      {"requests_held", config.limits.requests_held_bytes_max},
+      {"ref_snapshots", git::kRefStoreBytesMax},
+      {"log", 2 * io::kLogBufferBytesMax},  // filling and being written
+      {"metrics", io::Metrics::segment_bytes()},
+  };
+}
+
+std::string describe_memory_budgets(const std::vector<MemoryBudget>& budgets) {
+  std::uint64_t sum = 0;
+  std::string parts;
+  for (const MemoryBudget& budget : budgets) {
+    sum += budget.bytes_max;
+    parts += parts.empty() ? "" : ", ";
+    parts += fmt::format("{} {}", budget.name, size_text(budget.bytes_max));
+  }
+  return fmt::format("memory at most {} in this process: {}", size_text(sum), parts);
+}
+
+}  // namespace weir::server
