@@ -234,7 +234,8 @@ bool ServingProcess::start_loops(std::string& problem) {
   const std::size_t count = context_.launcher_fds.size();
   SharedStages shared{*authenticator_, *locator_, *admission_, *request_metrics_, clock_};
   for (std::size_t i = 0; i < count; ++i) {
-    io::Result<std::unique_ptr<io::Backend>> backend = make_backend(config_, io::kRecvBuffers, problem);
+    io::Result<std::unique_ptr<io::Backend>> backend =
+        make_backend(config_, io::kRecvBuffers, problem);
     if (!backend) return false;
     if (i == 0) {
       io::log_event(io::LogLevel::info, (*backend)->describe());
@@ -268,7 +269,7 @@ bool ServingProcess::start_loops(std::string& problem) {
 }
 
 bool ServingProcess::start_admin(std::string& problem) {
-  io::Result<std::unique_ptr<io::Backend>> backend = 
+  io::Result<std::unique_ptr<io::Backend>> backend =
       make_backend(config_, kAdminRecvBuffers, problem);
   if (!backend) return false;
   AdminSources sources;

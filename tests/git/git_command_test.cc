@@ -72,7 +72,7 @@ TEST_F(GitCommandTest, names_the_repository_and_no_secret) {
   EXPECT_FALSE(spec.may_finish);
   EXPECT_TRUE(git_command(call, Service::receive_pack).may_finish);
   for (const std::string& entry : spec.env) EXPECT_EQ(entry.find("secret"), entry.npos) << entry;
-  struct stat status {};
+  struct stat status{};
   ASSERT_EQ(stat(environment.git_config_path.c_str(), &status), 0);
   EXPECT_EQ(status.st_mode & 0777, 0600U);
 }
