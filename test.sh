@@ -4,6 +4,7 @@
 # Ends with one line: "N passed, N failed".
 set -uo pipefail
 cd "$(dirname "$0")"
+export PATH=$PATH:/usr/lib/llvm-19/bin  # sanitizers look for their symbolizer there
 
 fuzz_seconds=${WEIR_FUZZ_SECONDS:-5}
 ./deploy/install-dependencies.sh test || exit 1
