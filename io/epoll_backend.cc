@@ -33,7 +33,7 @@ std::uint32_t interest_of(const Op& op) {
     case OpKind::write:
       return EPOLLOUT;
     case OpKind::poll:
-      return op.poll_mask & kPollBits;
+      return (op.poll_mask & kPollBits) | EPOLLRDHUP;  // unasked, as io_uring does
     case OpKind::close:
       break;
   }

@@ -137,7 +137,7 @@ Attempt try_again(Op& op) {
 }
 
 std::int32_t poll_now(int fd, std::uint32_t mask) {
-  pollfd asked{fd, static_cast<short>(mask), 0};
+  pollfd asked{fd, static_cast<short>(mask | POLLRDHUP), 0};
   while (::poll(&asked, 1, 0) < 0) {
     if (errno != EINTR) return -errno;
   }

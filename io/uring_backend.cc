@@ -61,6 +61,7 @@ class UringBackend final : public Backend {
   void take_accept(Op& op, const io_uring_cqe& cqe, std::vector<CompletedOp>& out);
   void take_recv(Op& op, const io_uring_cqe& cqe, std::vector<CompletedOp>& out);
   void park(Op& op);
+  void feed_starved();
   void end_early(Op& op);
   void end_early(IntrusiveList<Op>& list, int fd);
 
@@ -75,6 +76,7 @@ class UringBackend final : public Backend {
   bool wake_read_armed_ = false;
   std::atomic<bool> wake_pending_{false};
 
+  unsigned buffers_lent_ = 0;   // to receivers
   IntrusiveList<Op> starved_;   // recvs that found no buffer, in order of arrival
   IntrusiveList<Op> deferred_;  // the submission queue was full
   std::vector<std::uint64_t> deferred_cancels_;
@@ -366,16 +368,18 @@ void UringBackend::take_recv(Op& op, const io_uring_cqe& cqe, std::vector<Comple
   const auto id = static_cast<std::uint16_t>(cqe.flags >> IORING_CQE_BUFFER_SHIFT);
   if (cqe.res > 0) {
     WEIR_CHECK(lent);
+    ++buffers_lent_;
     const std::span<std::uint8_t> data = buffers_.lent(id, static_cast<std::size_t>(cqe.res));
     out.push_back({&op, {.result = cqe.res, .data = data, .buffer_id = id}});
     return;
   }
-  if (lent) give_back(id);
+  if (lent) buffers_.give_back(id);
   if ((cqe.res == -ENOBUFS || cqe.res == -EINTR) && !op.cancel_asked) {
     if (cqe.res == -EINTR) return push(op);
     return park(op);
   }
   out.push_back({&op, {.result = cqe.res == -ENOBUFS ? -ECANCELED : cqe.res}});
+  feed_starved();  // the buffer that this one was armed for may still be free
 }
 
 void UringBackend::park(Op& op) {
@@ -388,7 +392,12 @@ void UringBackend::park(Op& op) {
 
 void UringBackend::give_back(std::uint16_t buffer_id) {
   buffers_.give_back(buffer_id);
-  if (starved_.empty()) return;
+  --buffers_lent_;
+  feed_starved();
+}
+
+void UringBackend::feed_starved() {
+  if (starved_.empty() || buffers_lent_ >= options_.recv_buffers) return;
   Op& longest = starved_.pop_front();
   longest.parked = false;
   stats_.recvs_parked.fetch_sub(1, std::memory_order_relaxed);

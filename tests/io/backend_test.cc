@@ -3,8 +3,11 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sys/mman.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <deque>
 #include <string>
 #include <vector>
@@ -214,6 +217,252 @@ TEST_P(Backends, a_cancel_by_descriptor_ends_every_operation_on_it) {
   test.run_until([&] { return elsewhere.done(); });
   ::close(pair[0]);
   ::close(pair[1]);
+}
+
+TEST_P(Backends, a_recv_and_a_send_and_a_poll_of_one_socket_do_not_disturb_each_other) {
+  TestLoop test({}, kind());
+  Backend& backend = test.loop.backend();
+  const std::array<int, 2> pair = socket_pair();
+  std::vector<std::uint8_t> bytes(4U << 20, 0x11);
+  RecordingOp send(OpKind::send, pair[0]);
+  send.buffer = bytes;
+  RecordingOp recv(OpKind::recv, pair[0]);
+  RecordingOp poll(OpKind::poll, pair[0]);
+  poll.poll_mask = POLLIN;
+  for (RecordingOp* op : {&send, &recv, &poll}) backend.submit(*op);
+  test.run_turns(3);
+  EXPECT_FALSE(send.done() || recv.done() || poll.done());
+  ASSERT_EQ(::write(pair[1], "abc", 3), 3);
+  test.run_until([&] { return recv.done() && poll.done(); });
+  EXPECT_EQ(recv.seen.at(0).result, 3);
+  EXPECT_EQ(poll.seen.at(0).result, POLLIN);
+  EXPECT_FALSE(send.done());
+  backend.give_back(recv.seen[0].buffer_id);
+  std::size_t received = 0;
+  std::vector<char> into(256 * 1024);
+  test.run_until([&] {
+    const ssize_t got = ::read(pair[1], into.data(), into.size());
+    if (got > 0) received += static_cast<std::size_t>(got);
+    return received == bytes.size();
+  });
+  test.run_until([&] { return send.done(); });
+  EXPECT_EQ(send.seen.at(0).result, static_cast<std::int32_t>(bytes.size()));
+  for (const int fd : pair) ::close(fd);
+}
+
+TEST_P(Backends, a_send_that_is_cut_short_tells_what_left_and_the_next_one_why) {
+  TestLoop test({}, kind());
+  const std::array<int, 2> pair = socket_pair();
+  std::vector<std::uint8_t> bytes(4U << 20, 0x22);
+  RecordingOp send(OpKind::send, pair[0]);
+  send.buffer = bytes;
+  test.loop.backend().submit(send);
+  test.run_turns(3);
+  EXPECT_FALSE(send.done());
+  ::close(pair[1]);
+  test.run_until([&] { return send.done(); });
+  ASSERT_EQ(send.seen.size(), 1U);
+  EXPECT_GT(send.seen[0].result, 0);
+  EXPECT_LT(send.seen[0].result, static_cast<std::int32_t>(bytes.size()));
+  test.loop.backend().submit(send);
+  test.run_until([&] { return send.done(); });
+  EXPECT_EQ(send.seen.at(1).result, -EPIPE);
+  ::close(pair[0]);
+}
+
+TEST_P(Backends, a_cancelled_send_tells_what_left) {
+  TestLoop test({}, kind());
+  const std::array<int, 2> pair = socket_pair();
+  std::vector<std::uint8_t> bytes(4U << 20, 0x33);
+  RecordingOp send(OpKind::send, pair[0]);
+  send.buffer = bytes;
+  test.loop.backend().submit(send);
+  test.run_turns(3);
+  test.loop.backend().cancel(send);
+  test.run_until([&] { return send.done(); });
+  std::vector<char> into(bytes.size());
+  EXPECT_EQ(::read(pair[1], into.data(), into.size()), send.seen.at(0).result);
+  for (const int fd : pair) ::close(fd);
+}
+
+// The owner closes a descriptor that has been waited on while a child's copy lives, and the number
+// is used again for another file: the copy's readiness must not be taken for the new one's.
+TEST_P(Backends, a_descriptor_number_that_is_used_again_is_another_file) {
+  TestLoop test({}, kind());
+  Backend& backend = test.loop.backend();
+  for (int round = 0; round < 3; ++round) {
+    const std::array<int, 2> old_pipe = pipe_pair();
+    const int copy = ::dup(old_pipe[0]);
+    RecordingOp cancelled(OpKind::poll, old_pipe[0]);
+    cancelled.poll_mask = POLLIN;
+    backend.submit(cancelled);
+    test.run_turns(2);
+    if (round != 1) {
+      backend.cancel(cancelled);
+    } else {
+      ASSERT_EQ(::write(old_pipe[1], "x", 1), 1);
+    }
+    test.run_until([&] { return cancelled.done(); });
+    EXPECT_EQ(cancelled.seen.at(0).result, round != 1 ? -ECANCELED : POLLIN);
+    ::close(old_pipe[0]);
+    const std::array<int, 2> fresh = pipe_pair();
+    ASSERT_EQ(fresh[0], old_pipe[0]);
+    RecordingOp poll(OpKind::poll, fresh[0]);
+    poll.poll_mask = POLLIN;
+    backend.submit(poll);
+    ASSERT_EQ(::write(old_pipe[1], "y", 1), 1);
+    test.run_turns(3);
+    EXPECT_FALSE(poll.done());
+    ASSERT_EQ(::write(fresh[1], "z", 1), 1);
+    test.run_until([&] { return poll.done(); });
+    EXPECT_EQ(poll.seen.at(0).result, POLLIN);
+    for (const int fd : {copy, old_pipe[1], fresh[0], fresh[1]}) ::close(fd);
+  }
+}
+
+TEST_P(Backends, close_is_an_operation_that_ends_with_the_descriptor_gone) {
+  TestLoop test({}, kind());
+  const std::array<int, 2> pair = socket_pair();
+  RecordingOp close(OpKind::close, pair[0]);
+  test.loop.backend().submit(close);
+  EXPECT_TRUE(close.seen.empty());
+  test.run_until([&] { return close.done(); });
+  EXPECT_EQ(close.seen.at(0).result, 0);
+  EXPECT_EQ(::fcntl(pair[0], F_GETFD), -1);
+  char byte = 0;
+  EXPECT_EQ(::read(pair[1], &byte, 1), 0);
+  test.loop.backend().submit(close);
+  test.run_until([&] { return close.done(); });
+  EXPECT_EQ(close.seen.at(1).result, -EBADF);
+  ::close(pair[1]);
+}
+
+TEST_P(Backends, operations_on_no_descriptor_fail_each_on_its_own) {
+  TestLoop test({}, kind());
+  std::array<std::uint8_t, 4> bytes{};
+  std::deque<RecordingOp> ops;
+  for (const OpKind each :
+       {OpKind::accept, OpKind::recv, OpKind::send, OpKind::read, OpKind::write, OpKind::poll}) {
+    for (const int fd : {-1, 1'000'000'000}) {
+      RecordingOp& op = ops.emplace_back(each, fd);
+      op.buffer = bytes;
+      op.poll_mask = POLLIN;
+      test.loop.backend().submit(op);
+      EXPECT_TRUE(op.seen.empty());
+    }
+  }
+  test.run_until([&] { return std::ranges::all_of(ops, &RecordingOp::done); });
+  for (const RecordingOp& op : ops) EXPECT_EQ(op.seen.at(0).result, -EBADF);
+}
+
+TEST_P(Backends, files_are_read_written_and_always_ready) {
+  TestLoop test({}, kind());
+  Backend& backend = test.loop.backend();
+  for (const bool on_disk : {false, true}) {
+    std::string path = "/var/tmp/weir-backend-test-XXXXXX";
+    const int fd = on_disk ? ::mkostemp(path.data(), O_CLOEXEC) : ::memfd_create("weir-test", 0);
+    ASSERT_GE(fd, 0);
+    if (on_disk) ::unlink(path.c_str());
+    std::vector<std::uint8_t> bytes(1U << 20);
+    for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::uint8_t>(i * 7);
+    RecordingOp write(OpKind::write, fd);
+    write.buffer = bytes;
+    write.offset = 0;
+    backend.submit(write);
+    test.run_until([&] { return write.done(); });
+    ASSERT_EQ(write.seen.at(0).result, static_cast<std::int32_t>(bytes.size()));
+    // Cold as far as the kernel lets us make it: then the read has to wait for the disk.
+    ::fdatasync(fd);
+    ::posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    std::vector<std::uint8_t> into(bytes.size());
+    RecordingOp read(OpKind::read, fd);
+    read.buffer = into;
+    read.offset = 4096;
+    RecordingOp end(OpKind::read, fd);
+    end.buffer = into;
+    end.offset = bytes.size();
+    RecordingOp poll(OpKind::poll, fd);
+    poll.poll_mask = POLLIN;
+    backend.submit(read);
+    test.run_until([&] { return read.done(); });
+    for (RecordingOp* op : {&end, &poll}) backend.submit(*op);
+    test.run_until([&] { return end.done() && poll.done(); });
+    EXPECT_EQ(read.seen.at(0).result, static_cast<std::int32_t>(bytes.size() - 4096));
+    EXPECT_TRUE(std::equal(bytes.begin() + 4096, bytes.end(), into.begin()));
+    EXPECT_EQ(end.seen.at(0).result, 0);
+    EXPECT_EQ(poll.seen.at(0).result, POLLIN);
+    ::close(fd);
+  }
+}
+
+TEST_P(Backends, many_cold_reads_at_once_all_end_whether_cancelled_or_not) {
+  TestLoop test({}, kind());
+  Backend& backend = test.loop.backend();
+  std::string path = "/var/tmp/weir-backend-test-XXXXXX";
+  const int fd = ::mkostemp(path.data(), O_CLOEXEC);
+  ASSERT_GE(fd, 0);
+  ::unlink(path.c_str());
+  constexpr std::size_t kPieces = 64, kPieceBytes = 16 * 1024;
+  std::vector<std::uint8_t> bytes(kPieces * kPieceBytes, 0x44);
+  ASSERT_EQ(::write(fd, bytes.data(), bytes.size()), static_cast<ssize_t>(bytes.size()));
+  ::fdatasync(fd);
+  ::posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+  std::vector<std::uint8_t> into(bytes.size());
+  std::deque<RecordingOp> reads;
+  for (std::size_t i = 0; i < kPieces; ++i) {
+    RecordingOp& op = reads.emplace_back(OpKind::read, fd);
+    op.buffer = std::span(into).subspan(i * kPieceBytes, kPieceBytes);
+    op.offset = i * kPieceBytes;
+    backend.submit(op);
+  }
+  test.run_turns(1);
+  for (std::size_t i = 0; i < kPieces; i += 2) backend.cancel(reads[i]);
+  backend.cancel_fd(fd);
+  test.run_until([&] { return std::ranges::all_of(reads, &RecordingOp::done); });
+  for (const RecordingOp& op : reads) {
+    ASSERT_EQ(op.seen.size(), 1U);
+    const std::int32_t result = op.seen[0].result;
+    EXPECT_TRUE(result == -ECANCELED || result == -EINTR || result == int{kPieceBytes}) << result;
+  }
+  ::close(fd);
+}
+
+TEST_P(Backends, pipes_that_block_do_not_block_the_loop) {
+  TestLoop test({}, kind());
+  std::array<int, 2> pipe{};
+  ASSERT_EQ(::pipe2(pipe.data(), O_CLOEXEC), 0);
+  std::array<std::uint8_t, 8> into{};
+  RecordingOp read(OpKind::read, pipe[0]);
+  read.buffer = into;
+  test.loop.backend().submit(read);
+  test.run_turns(3);
+  EXPECT_FALSE(read.done());
+  ASSERT_EQ(::write(pipe[1], "abcd", 4), 4);
+  test.run_until([&] { return read.done(); });
+  EXPECT_EQ(read.seen.at(0).result, 4);
+  // A write larger than the pipe: some of it at once or later, the rest is the caller's to send.
+  std::vector<std::uint8_t> big(1U << 20, 9);
+  std::span<std::uint8_t> rest = big;
+  std::vector<char> drained(64 * 1024);
+  std::size_t got = 0;
+  while (!rest.empty()) {
+    RecordingOp write(OpKind::write, pipe[1]);
+    write.buffer = rest;
+    test.loop.backend().submit(write);
+    test.run_until([&] {
+      struct pollfd readable{pipe[0], POLLIN, 0};
+      if (::poll(&readable, 1, 0) == 1) {
+        got += static_cast<std::size_t>(::read(pipe[0], drained.data(), drained.size()));
+      }
+      return write.done();
+    });
+    ASSERT_GT(write.seen.at(0).result, 0);
+    rest = rest.subspan(static_cast<std::size_t>(write.seen[0].result));
+  }
+  while (got < big.size()) {
+    got += static_cast<std::size_t>(::read(pipe[0], drained.data(), drained.size()));
+  }
+  for (const int fd : pipe) ::close(fd);
 }
 
 INSTANTIATE_TEST_SUITE_P(Twins, Backends,
