@@ -205,8 +205,8 @@ class Script {
     }
     std::string line = fmt::format("[{} = {}{}{}] ", op.name, completion.result,
                                    completion.more ? "+" : "", runs_of(bytes));
-    // Receives compete for buffers, in order; operations of different kinds have no order.
-    if (op.kind == OpKind::recv) {
+    // Receives compete for buffers, in order; all else has no order within a step.
+    if (op.kind == OpKind::recv && completion.result != -ECANCELED) {
       told_ += line;
     } else {
       others_.push_back(std::move(line));
