@@ -43,20 +43,22 @@ tally() {  # tally NAME STATUS LOG PASSED FAILED SKIPPED SECONDS: many tests of 
 }
 unit() {  # unit PRESET PROGRAM [ARGUMENT...]: every gtest of the program counts
   local preset=$1 program=$2 log started; shift 2
-  log=$logs/unit-$preset-$program.log
+  log=$logs/unit-$preset-$program${WEIR_IO:+-$WEIR_IO}.log
   started=$SECONDS
   timeout 300 "build/$preset/tests/${program%_test}/$program" "$@" >"$log" 2>&1
-  tally "$preset $program" $? "$log" "$(count '^\[       OK \]' "$log")" \
+  tally "$preset $program${WEIR_IO:+ on $WEIR_IO}" $? "$log" "$(count '^\[       OK \]' "$log")" \
     "$(count '^\[  FAILED  \] .*ms\)$' "$log")" "$(count '^\[  SKIPPED \] .*ms\)$' "$log")" $((SECONDS - started))
 }
 end_to_end() {  # end_to_end PRESET UNITTEST-ARGUMENT...: real clients against that build's server
-  local preset=$1 log=$logs/e2e-$1.log started; shift
+  local preset=$1 log=$logs/e2e-$1${WEIR_IO:+-$WEIR_IO}.log started; shift
   started=$SECONDS
   (cd tests/e2e && WEIR_BINARY=$OLDPWD/build/$preset/server/weir PYTHONDONTWRITEBYTECODE=1 \
     timeout 900 /usr/bin/python3 -W ignore -m unittest "$@" -v) >"$log" 2>&1
-  tally "$preset end to end" $? "$log" "$(count '\.\.\. ok$' "$log")" \
+  tally "$preset end to end${WEIR_IO:+ on $WEIR_IO}" $? "$log" "$(count '\.\.\. ok$' "$log")" \
     "$(count '^(FAIL|ERROR): ' "$log")" "$(count '\.\.\. skipped' "$log")" $((SECONDS - started))
 }
+# on_epoll COMMAND...: its loops use epoll as if io_uring were forbidden
+on_epoll() { WEIR_TEST_IO=epoll WEIR_IO=epoll "$@"; }
 
 programs="io_test http_test git_test server_test"
 
@@ -64,9 +66,12 @@ step "build release" build release
 step "house rules" ctest --test-dir build/release -L house --output-on-failure
 for program in $programs; do unit release "$program"; done
 end_to_end release discover -p '*_test.py'
+for program in io_test http_test git_test; do on_epoll unit release "$program"; done
+on_epoll end_to_end release clone_test push_test access_test
 
 step "build asan" build asan $programs weir
 for program in $programs; do unit asan "$program"; done
+on_epoll unit asan io_test
 end_to_end asan clone_test.CloneTest.test_full_clone_brings_every_ref \
   clone_test.CloneTest.test_shallow_chain_deepens_and_unshallows access_test.AccessTest \
   push_test.PushTest.test_small_push_is_there_and_seen_by_the_next_ls_remote \
@@ -74,6 +79,7 @@ end_to_end asan clone_test.CloneTest.test_full_clone_brings_every_ref \
 
 step "build tsan" build tsan io_test git_test
 unit tsan io_test
+on_epoll unit tsan io_test
 unit tsan git_test --gtest_filter='RefStore*:ProcessSlots*:WorkerPool*:SyncCoalescer*'
 
 step "build fuzz" build fuzz fuzz_targets
