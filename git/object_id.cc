@@ -1,7 +1,6 @@
 #include "git/object_id.h"
 
 namespace weir::git {
-namespace {
 
 int hex_value(char c) {
   if (c >= '0' && c <= '9') return c - '0';
@@ -9,8 +8,6 @@ int hex_value(char c) {
   if (c >= 'A' && c <= 'F') return c - 'A' + 10;
   return -1;
 }
-
-}  // namespace
 
 std::optional<ObjectId> ObjectId::from_hex(std::string_view hex) {
   if (hex.size() != 40 && hex.size() != 64) return std::nullopt;

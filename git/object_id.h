@@ -12,6 +12,9 @@ namespace weir::git {
 
 enum class ObjectFormat : std::uint8_t { sha1, sha256 };
 
+// 0..15, or -1. Both cases, as git reads them.
+int hex_value(char c);
+
 constexpr std::size_t hash_bytes(ObjectFormat format) {
   return format == ObjectFormat::sha1 ? 20 : 32;
 }

@@ -1,18 +1,12 @@
 #include "git/pkt_line.h"
 
+#include "git/object_id.h"
 #include "io/check.h"
 
 namespace weir::git {
 namespace {
 
 constexpr std::size_t kHeaderBytes = 4;
-
-int hex_value(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
 
 }  // namespace
 

@@ -27,7 +27,6 @@ class ReportRelay {
   bool accepts_any() const;
   // The report as the client is to get it (sideband packets or plain).
   std::string framed_report() const;
-  bool has_report() const { return !report_.empty(); }
   // The outer flush that ends a sideband answer has arrived.
   bool saw_final_flush() const { return final_flush_; }
 

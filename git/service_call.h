@@ -58,10 +58,9 @@ struct ServiceCall {
   std::shared_ptr<const Repository> repository;
   std::shared_ptr<const RefSnapshot> snapshot;  // valid since the request's head arrived
   int protocol_version = 0;                     // 0, 1 or 2 as negotiated by Git-Protocol
-  std::string git_protocol;  // the header's value if its characters are harmless, else ""
-  std::string request_id;    // in every text a user sees
-  std::string trace_parent;  // W3C traceparent, for GIT_TRACE2_PARENT_SID
-  std::string remote_user;   // "" for anonymous
+  std::string request_id;                       // in every text a user sees
+  std::string trace_parent;                     // W3C traceparent, for GIT_TRACE2_PARENT_SID
+  std::string remote_user;                      // "" for anonymous
   std::string remote_address;
   // Ids advertised to this session a short while ago (a ref may move between GET and POST).
   std::function<bool(const ObjectId&)> was_advertised;

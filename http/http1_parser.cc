@@ -27,17 +27,6 @@ std::string_view next_element(std::string_view& list) {
   return element;
 }
 
-Method method_of(std::string_view text) {
-  if (text == "GET") return Method::get;
-  if (text == "POST") return Method::post;
-  if (text == "HEAD") return Method::head;
-  if (text == "PUT") return Method::put;
-  if (text == "DELETE") return Method::delete_;
-  if (text == "PATCH") return Method::patch;
-  if (text == "OPTIONS") return Method::options;
-  return Method::other;
-}
-
 }  // namespace
 
 void Http1Parser::begin(RequestHead& head) {

@@ -11,17 +11,6 @@ namespace {
 // Scratch kept between requests; a Mercurial head's megabyte is given back.
 constexpr std::size_t kScratchBytesKept = 16 * 1024;
 
-Method method_of(std::string_view text) {
-  if (text == "GET") return Method::get;
-  if (text == "POST") return Method::post;
-  if (text == "HEAD") return Method::head;
-  if (text == "PUT") return Method::put;
-  if (text == "DELETE") return Method::delete_;
-  if (text == "PATCH") return Method::patch;
-  if (text == "OPTIONS") return Method::options;
-  return Method::other;
-}
-
 }  // namespace
 
 void Http2RequestHeadBuilder::reset() {

@@ -47,8 +47,6 @@ class Http2Session final : public Session {
   void on_stream_closed() override;
   std::size_t exchanges() const override { return exchanges_; }
 
-  std::int32_t abuse_points() const { return abuse_.points(); }
-
  private:
   friend class Http2Stream;
   friend struct Http2Callbacks;

@@ -47,7 +47,6 @@ class Http2Stream final : public Exchange,
   bool end_sent_ = false;      // END_STREAM of the response is out, or surely will be
   bool bodiless_ = false;      // HEAD, 204, 304: bytes written are dropped
   bool upload_ended_ = false;  // END_STREAM received
-  bool upload_failed_ = false;
   std::array<char, 4> status_text_{};
   std::array<char, 20> length_text_{};  // backs content-length while the head waits to be sent
 

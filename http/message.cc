@@ -9,6 +9,17 @@ char lower(char c) {
 
 }  // namespace
 
+Method method_of(std::string_view text) {
+  if (text == "GET") return Method::get;
+  if (text == "POST") return Method::post;
+  if (text == "HEAD") return Method::head;
+  if (text == "PUT") return Method::put;
+  if (text == "DELETE") return Method::delete_;
+  if (text == "PATCH") return Method::patch;
+  if (text == "OPTIONS") return Method::options;
+  return Method::other;
+}
+
 bool equals_ignoring_case(std::string_view a, std::string_view b) {
   if (a.size() != b.size()) return false;
   for (std::size_t i = 0; i < a.size(); ++i) {

@@ -60,6 +60,7 @@ inline constexpr HeadLimits kHeadLimitsDefault{32 * 1024, 100};
 inline constexpr HeadLimits kHeadLimitsMercurial{1024 * 1024, 1000};  // X-HgArg-N of old clients
 static_assert(kHeadLimitsDefault.head_bytes_max > kRequestLineBytesMax);
 
+Method method_of(std::string_view text);  // names are case-sensitive
 bool equals_ignoring_case(std::string_view a, std::string_view b);
 // "Not Found" etc.; "" for unknown codes.
 std::string_view reason_phrase(int status);

@@ -22,8 +22,7 @@
 
 namespace weir::io {
 
-inline constexpr std::size_t kChildPipeBytes = 1024 * 1024;     // fewer wake-ups for bulk output
-inline constexpr std::size_t kChildStderrBytesMax = 64 * 1024;  // kept: its last bytes
+inline constexpr std::size_t kChildPipeBytes = 1024 * 1024;  // fewer wake-ups for bulk output
 
 struct SubprocessSpec {
   std::vector<std::string> argv;  // argv[0]: absolute path of the program

@@ -148,7 +148,7 @@ io::Task<void> Pipeline::git_service(Request& request, std::shared_ptr<const Pol
                         request.repository,
                         snapshot,
                         upload ? request.route.protocol_version : 0,
-                        request.route.git_protocol,
+
                         request.id,
                         request.trace.traceparent(),
                         request.principal.subject,

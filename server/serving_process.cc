@@ -109,6 +109,7 @@ class ServingProcess {
   bool follow_control();  // false: end at once
   void reload();
   void reopen_log(const std::string& path);
+  void tell_certificate_expiry() const;
   void drain();
   bool drain_has_ended();
   bool drained() const { return loops_drained_.load() == static_cast<int>(loops_.size()); }
@@ -170,6 +171,7 @@ bool ServingProcess::prepare(std::string& problem) {
   tokens_ = std::move(*tokens);
   policy_ = make_policy(config_, tickets_, problem);
   if (policy_ == nullptr) return false;
+  tell_certificate_expiry();
 
   authenticator_ = std::make_unique<Authenticator>(tokens_, clock_);
   blocking_ = std::make_unique<io::BlockingPool>(kBlockingThreads);
@@ -415,6 +417,13 @@ std::size_t ServingProcess::requests_in_flight() const {
   return count;
 }
 
+void ServingProcess::tell_certificate_expiry() const {
+  io::Metrics::instance()
+      .gauge("weir_tls_certificate_expiry_timestamp_seconds", "",
+             "When the first of the certificates expires, in Unix time.")
+      .set(policy_->tls->certificate_expiry_unix_s());
+}
+
 void ServingProcess::reopen_log(const std::string& path) {
   const io::Result<void> reopened = io::log_reopen(path);
   if (reopened) return;
@@ -454,6 +463,7 @@ void ServingProcess::reload() {
   if (next.log.path != config_.log.path) reopen_log(next.log.path);
   config_.log = next.log;
   policy_ = policy;
+  tell_certificate_expiry();
   for (const std::unique_ptr<ServingLoop>& loop : loops_) loop->set_policy(policy);
   io::log_event(io::LogLevel::info, "reloaded tokens, certificates and rules");
 }

@@ -117,7 +117,8 @@ queue_wait_max_s = 1
                      "weir_connections_handed_off_total", "weir_accepting_paused_total",
                      "weir_blocking_queue", "weir_git_worker_waiting", "weir_held_bytes",
                      "weir_locator_entries", "weir_damping_entries", "weir_refs_bytes",
-                     "weir_tls_handshakes_total", "weir_requests_in_flight",
+                     "weir_tls_handshakes_total",
+                     "weir_tls_certificate_expiry_timestamp_seconds", "weir_requests_in_flight",
                      "weir_log_dropped_total", "weir_git_slots_waiting"):
             self.metric(name)
 

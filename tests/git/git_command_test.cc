@@ -52,7 +52,6 @@ class GitCommandTest : public testing::Test {
                    .repository = repository.repository(),
                    .snapshot = nullptr,
                    .protocol_version = 2,
-                   .git_protocol = "version=2:version=1",
                    .request_id = "",
                    .trace_parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
                    .remote_user = "",

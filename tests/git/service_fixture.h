@@ -98,7 +98,6 @@ class ServiceTest : public testing::Test {
                      .repository = repository.repository(),
                      .snapshot = std::move(seen),
                      .protocol_version = version,
-                     .git_protocol = "",
                      .request_id = "r1",
                      .trace_parent = "",
                      .remote_user = "ann",
