@@ -83,13 +83,21 @@ on_epoll unit tsan io_test
 unit tsan git_test --gtest_filter='RefStore*:ProcessSlots*:WorkerPool*:SyncCoalescer*'
 
 step "build fuzz" build fuzz fuzz_targets
-for source in tests/fuzz/*_fuzz.cc; do
-  name=$(basename "$source" .cc)
-  mkdir -p "build/fuzz-corpus/$name"
-  step "fuzz $name" timeout $((fuzz_seconds + 60)) "build/fuzz/tests/fuzz/$name" \
-    -max_total_time="$fuzz_seconds" -rss_limit_mb=2048 -timeout=10 -verbosity=0 \
-    -artifact_prefix="$logs/" "build/fuzz-corpus/$name" "tests/fuzz/corpus/${name%_fuzz}"
+fuzz() {  # fuzz NAME: with the seeds of tests/fuzz/corpus and what earlier runs found
+  mkdir -p "build/fuzz-corpus/$1"
+  timeout $((fuzz_seconds + 60)) "build/fuzz/tests/fuzz/$1" -max_total_time="$fuzz_seconds" \
+    -rss_limit_mb=2048 -timeout=10 -verbosity=0 -artifact_prefix="$logs/" \
+    "build/fuzz-corpus/$1" "tests/fuzz/corpus/${1%_fuzz}" >"$logs/$1.log" 2>&1
+  echo $? >"$logs/$1.status"
+}
+targets=$(basename -s .cc tests/fuzz/*_fuzz.cc)
+rm -f "$logs"/*.status
+for name in $targets; do
+  while [ "$(jobs -rp | wc -l)" -ge 2 ]; do wait -n; done
+  fuzz "$name" &
 done
+wait
+for name in $targets; do report "fuzz $name" "$(cat "$logs/$name.status")" "$logs/$name.log"; done
 
 [ ${#failures[@]} -eq 0 ] || printf 'failed: %s\n' "${failures[@]}"
 echo "$passed passed, $failed failed"
