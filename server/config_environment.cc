@@ -155,7 +155,8 @@ std::string check_environment(const Config& config) {
     add("listen.admin_address", admin + ": loopback address:port expected");
   }
   if (config.certificates.empty()) {
-    add("tls.certificates", "at least one certificate expected");
+    add("tls.certificates",
+        "at least one expected, such as [{ certificate = \"cert.pem\", key = \"key.pem\" }]");
   } else {
     io::TlsServerConfig tls;
     tls.certificates = config.certificates;

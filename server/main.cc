@@ -29,6 +29,8 @@ namespace {
 
 using weir::server::Config;
 
+constexpr int kUsageStatus = 2;
+
 struct CommandLine {
   std::string config_path;
   std::string root, state, io;
@@ -115,16 +117,23 @@ int check(const CommandLine& line) {
 }
 
 void add_common_options(CLI::App& command, CommandLine& line) {
-  command.add_option("--config", line.config_path, "configuration file (TOML)");
-  command.add_option("--root", line.root, "folder that holds <tenant>/<path>.git");
-  command.add_option("--state", line.state, "folder for what Weir keeps (default .weir)");
-  command.add_option("--listen", line.listen, "HTTPS address, host:port; may be given again");
-  command.add_option("--admin-listen", line.admin_listen, "health and metrics, loopback host:port");
-  command.add_option("--admin-socket", line.admin_socket,
-                     "admin socket (default <state>/admin.sock)");
+  command.add_option("--config", line.config_path, "configuration file (TOML)")->type_name("FILE");
+  command.add_option("--root", line.root, "folder that holds <tenant>/<path>.git")
+      ->type_name("DIR");
+  command.add_option("--state", line.state, "folder for what Weir keeps (default .weir)")
+      ->type_name("DIR");
+  command.add_option("--listen", line.listen, "HTTPS address, host:port; may be given again")
+      ->type_name("HOST:PORT");
+  command.add_option("--admin-listen", line.admin_listen, "health and metrics, loopback host:port")
+      ->type_name("HOST:PORT");
+  command
+      .add_option("--admin-socket", line.admin_socket, "admin socket (default <state>/admin.sock)")
+      ->type_name("PATH");
   command.add_option("--loops", line.loops, "event loops (default: one a core)")
-      ->check(CLI::Range(1, 64));
-  command.add_option("--io", line.io, "kernel interface: auto, io_uring or epoll")
+      ->type_name("N")
+      ->check(CLI::Range(1, 256));
+  command.add_option("--io", line.io, "kernel interface")
+      ->type_name("KIND")
       ->check(CLI::IsMember({"auto", "io_uring", "epoll"}));
 }
 
@@ -136,22 +145,29 @@ int main(int argc, char** argv) {
     return weir::server::token_command(argc - 1, argv + 1);
   }
   CommandLine line;
-  CLI::App app{"Weir: a front-end server for Git hosting"};
+  CLI::App app{"Weir: a front-end server for Git hosting", "weir"};
   app.set_version_flag("--version", "weir " + std::string(weir::server::version()));
-  app.require_subcommand(1);
+  // Not require_subcommand(1): it would answer an unknown command without naming it.
+  app.require_subcommand(0, 1);
   CLI::App* serve_command = app.add_subcommand("serve", "serve repositories over HTTPS");
   add_common_options(*serve_command, line);
-  serve_command->add_option("--announce", line.announce, "URL printed after \"ready\"");
+  serve_command->add_option("--announce", line.announce, "URL printed after \"ready\"")
+      ->type_name("URL");
   CLI::App* check_command = app.add_subcommand("check", "validate a configuration");
   add_common_options(*check_command, line);
   app.add_subcommand("token", "make, list and revoke access tokens");
   CLI::App* worker_command =
       app.add_subcommand("git-worker", "serve one loop's questions")->group("");
   worker_command->add_option("--git", line.git_path, "git binary");
-  CLI11_PARSE(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : kUsageStatus;
+  }
 
   if (serve_command->parsed()) return serve(line);
   if (check_command->parsed()) return check(line);
   if (worker_command->parsed()) return weir::git::worker_main(line.git_path);
-  return 2;
+  fmt::print(stderr, "{}", app.help());
+  return kUsageStatus;
 }

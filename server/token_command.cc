@@ -129,16 +129,23 @@ int token_command(int argc, char** argv) {
   AddOptions options;
   std::string file, id;
   CLI::App* add_command = app.add_subcommand("add", "Makes a token and prints it, this once");
-  add_command->add_option("--file", options.file, "Token file")->required();
-  add_command->add_option("--tenant", options.tenant, "Tenant, or * for all")->required();
-  add_command->add_option("--subject", options.subject, "User or robot it is for")->required();
-  add_command->add_option("--scopes", options.scopes, "read, push or read,push")->required();
-  add_command->add_option("--expires", options.expires, "90d, 12h, 30m or never (the default)");
+  add_command->add_option("--file", options.file, "Token file")->required()->type_name("FILE");
+  add_command->add_option("--tenant", options.tenant, "Tenant, or * for all")
+      ->required()
+      ->type_name("NAME");
+  add_command->add_option("--subject", options.subject, "User or robot it is for")
+      ->required()
+      ->type_name("NAME");
+  add_command->add_option("--scopes", options.scopes, "read, push or read,push")
+      ->required()
+      ->type_name("SCOPES");
+  add_command->add_option("--expires", options.expires, "90d, 12h, 30m or never (the default)")
+      ->type_name("TIME");
   add_command->add_flag("--secret-only", options.secret_only, "Print nothing but the token");
   CLI::App* list_command = app.add_subcommand("list", "Shows every token but its secret");
-  list_command->add_option("--file", file, "Token file")->required();
+  list_command->add_option("--file", file, "Token file")->required()->type_name("FILE");
   CLI::App* revoke_command = app.add_subcommand("revoke", "Withdraws a token");
-  revoke_command->add_option("--file", file, "Token file")->required();
+  revoke_command->add_option("--file", file, "Token file")->required()->type_name("FILE");
   revoke_command->add_option("id", id, "The 12 characters after weir_")->required();
   try {
     app.parse(argc, argv);

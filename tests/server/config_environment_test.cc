@@ -58,7 +58,8 @@ TEST_F(ConfigEnvironmentTest, names_every_problem_by_its_key) {
                 ": No such file or directory\n"
                 "listen.addresses: localhost: address:port expected\n"
                 "listen.admin_address: 0.0.0.0:1: loopback address:port expected\n"
-                "tls.certificates: at least one certificate expected\n"
+                "tls.certificates: at least one expected, such as "
+                "[{ certificate = \"cert.pem\", key = \"key.pem\" }]\n"
                 "access.tokens: " +
                 folder.path() +
                 ": not a regular file\n"
