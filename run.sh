@@ -34,12 +34,22 @@ while [ $# -gt 0 ]; do
 done
 for number in "$port" "$admin_port"; do
   case "$number" in ''|*[!0-9]*) echo "run.sh: not a port: $number" >&2; exit 2 ;; esac
+  if (exec 3<>"/dev/tcp/127.0.0.1/$number") 2>/dev/null; then
+    echo "run.sh: a server listens on port $number already; choose with --port N and --admin-port N" >&2
+    exit 1
+  fi
 done
 
 ./deploy/install-dependencies.sh build
-[ -f build/release/build.ninja ] || cmake --preset release >/dev/null
-echo "weir: building (minutes the first time, seconds after)"
-ninja -C build/release weir >build/release/build.log 2>&1 || { tail -40 build/release/build.log >&2; exit 1; }
+mkdir -p build/release
+log=$PWD/build/release/build.log
+echo "weir: building; minutes the first time, seconds after (to watch: tail -f $log)"
+if ! { { [ -f build/release/build.ninja ] || cmake --preset release; } &&
+       ninja -C build/release weir; } >"$log" 2>&1; then
+  tail -40 "$log" >&2
+  echo "weir: building failed (whole log: $log)" >&2
+  exit 1
+fi
 weir=$PWD/build/release/server/weir
 
 umask 077
@@ -47,15 +57,26 @@ mkdir -p "$state"
 chmod 700 "$state"
 state=$(cd "$state" && pwd)
 umask 022
-mkdir -p "$root"
+if [ ! -d "$root" ]; then
+  mkdir -p "$root"
+  echo "weir: made an empty folder for repositories: $root"
+fi
 root=$(cd "$root" && pwd)
+if git -C "$root" rev-parse --resolve-git-dir . >/dev/null 2>&1 || [ -e "$root/.git" ]; then
+  echo "run.sh: $root is a repository; --root is the folder that holds <tenant>/<path>.git" >&2
+  exit 2
+fi
 
+# Made beside their names and moved, so that a start that was cut off leaves no half of them.
 if [ ! -f "$state/cert.pem" ]; then
   (umask 077
    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 825 -sha256 \
      -subj '/CN=localhost' -addext 'subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1' \
      -addext 'basicConstraints=critical,CA:TRUE' \
-     -keyout "$state/key.pem" -out "$state/cert.pem" 2>/dev/null)
+     -keyout "$state/key.pem" -out "$state/cert.pem.new" 2>"$state/openssl.log") ||
+    { cat "$state/openssl.log" >&2; echo "run.sh: making a certificate failed" >&2; exit 1; }
+  rm -f "$state/openssl.log"
+  mv "$state/cert.pem.new" "$state/cert.pem"
   echo "weir: made a self-signed certificate: $state/cert.pem"
 fi
 
@@ -72,12 +93,11 @@ if [ -z "$(ls -A "$root")" ]; then
   rm -rf "$work"
   echo "weir: made a demo repository: $demo"
 fi
-first_tenant=$(cd "$root" && ls -d */ 2>/dev/null | head -1 | tr -d /)
-first_tenant=${first_tenant:-demo}
 
 if [ ! -f "$state/weir.toml" ]; then
   cat > "$state/weir.toml" <<TOML
-# Made by run.sh; edit and send SIGHUP, or check it with: weir check --config $state/weir.toml
+# Made by run.sh. Every key: docs/configuration.md. After a change: weir check --config FILE --root DIR,
+# then SIGHUP to the server (its pid: the line that run.sh prints).
 [tls]
 certificates = [{ certificate = "$state/cert.pem", key = "$state/key.pem" }]
 
@@ -92,13 +112,26 @@ fi
 if [ ! -f "$state/token" ]; then
   (umask 077
    "$weir" token add --file "$state/tokens" --tenant '*' --subject "${USER:-you}" --scopes read,push \
-     --secret-only > "$state/token")
+     --secret-only > "$state/token.new")
+  mv "$state/token.new" "$state/token"
 fi
 
 base=https://localhost:$port
-repository=$(cd "$root" && find "$first_tenant" -maxdepth 3 -name '*.git' 2>/dev/null | sort | head -1 || true)
-case "$repository" in */.git) repository=${repository%/.git} ;; esac
-repository=${repository:-$first_tenant/<path>.git}
+# Any repository will do as the example: the first, of the shallowest, that is x.git or x/.git.
+find_folder() { (cd "$root" && find . "$@" -type d -print -quit 2>/dev/null) || true; }
+example=$(find_folder -mindepth 2 -maxdepth 2 -name '?*.git')
+for depth in 3 4 5; do
+  [ -n "$example" ] || example=$(find_folder -mindepth $depth -maxdepth $depth -name '*.git')
+done
+if [ -z "$example" ]; then
+  stray=$(find_folder -maxdepth 2 -name '*.git')
+  stray=${stray%/.git}
+  [ -z "$stray" ] || echo "run.sh: $root/${stray#./} is served only from a tenant's folder:" \
+    "$root/<tenant>/${stray#./}" >&2
+fi
+repository=${example#./}
+repository=${repository%/.git}
+repository=${repository:-<tenant>/<path>.git}
 cat <<TXT
 
 Serving $root (reading is public, pushing needs the token in $state/token)
@@ -110,6 +143,7 @@ To trust the certificate for good:  git config --global http.$base/.sslCAInfo $s
 Health and metrics:                 curl http://127.0.0.1:$admin_port/metrics
 What runs now:                      curl --unix-socket $state/admin.sock http://weir/v1/status
 Every request, a line each:         tail -f $state/weir.log
+After a change of weir.toml:        kill -HUP $$
 To stop:                            Ctrl-C (requests that run are finished; twice: at once)
 
 TXT
