@@ -31,8 +31,9 @@ GIT_ENVIRONMENT = {
 }
 
 
-def io_arguments():
-    return ["--io", os.environ["WEIR_IO"]] if os.environ.get("WEIR_IO") else []
+def io_arguments(arguments):
+    kind = os.environ.get("WEIR_IO")
+    return ["--io", kind] if kind and "--io" not in arguments else []
 
 
 class Weir:
@@ -94,7 +95,7 @@ path = "{self.log_path}"
             [BINARY, "serve", "--config", self.config_path, "--root", self.root,
              "--state", self.state, "--listen", f"127.0.0.1:{self.port}",
              "--admin-listen", f"127.0.0.1:{self.admin_port}", "--loops", str(self.loops),
-             *io_arguments(), *self.arguments],
+             *io_arguments(self.arguments), *self.arguments],
             stdout=self.output, stderr=self.output, stdin=subprocess.DEVNULL,
             env={"PATH": "/usr/bin:/bin", **self.environment})
         deadline = time.monotonic() + START_SECONDS
