@@ -13,7 +13,7 @@ namespace {
 void warn_once(const Error& refused) {
   static std::atomic<bool> warned{false};
   if (warned.exchange(true)) return;
-  log_event(LogLevel::warn, "using epoll, which costs more CPU: " + to_string(refused));
+  log_event(LogLevel::warn, "using epoll instead of io_uring: " + to_string(refused));
 }
 
 }  // namespace
