@@ -60,7 +60,7 @@ end_to_end() {  # end_to_end PRESET UNITTEST-ARGUMENT...: real clients against t
 # on_epoll COMMAND...: its loops use epoll as if io_uring were forbidden
 on_epoll() { WEIR_TEST_IO=epoll WEIR_IO=epoll "$@"; }
 
-programs="io_test http_test git_test server_test"
+programs="io_test http_test git_test server_test sim_test"
 
 step "build release" build release
 step "house rules" ctest --test-dir build/release -L house --output-on-failure

@@ -194,7 +194,6 @@ void Http1Session::body_ended() {
   }
   phase_ = Phase::wait;
   timer_.unlink();
-  if (discarded_ > kDiscardBytesReuseMax) close_after_ = true;
   settle();
 }
 

@@ -1,6 +1,6 @@
 #include "http/server_connection.h"
 
-#include <cstring>
+#include <string_view>
 #include <utility>
 
 #include "http/http1_session.h"
@@ -15,13 +15,7 @@ std::unique_ptr<Session> make_session(ServerConnection& connection, const io::St
   return std::make_unique<Http1Session>(connection);
 }
 
-// Long enough to be no HTTP/1 request of ours; one that comes in smaller pieces is refused as
-// HTTP/1.
-bool is_http2_preface(std::span<const std::uint8_t> bytes) {
-  constexpr std::string_view kStart = "PRI * HTTP/2.0\r\n\r\n";
-  return bytes.size() >= kStart.size() &&
-         std::memcmp(bytes.data(), kStart.data(), kStart.size()) == 0;
-}
+constexpr std::string_view kHttp2PrefaceStart = "PRI * HTTP/2.0\r\n\r\n";
 
 }  // namespace
 
@@ -53,20 +47,34 @@ void ServerConnection::maybe_destroy() {
 
 void ServerConnection::on_open(const io::StreamInfo& info) {
   session_ = make_session(*this, info);
+  version_known_ = info.tls;
   if (draining_) session_->drain();
 }
 
 void ServerConnection::on_data(std::span<const std::uint8_t> bytes) {
+  if (version_known_) return session_->on_data(bytes);
   // Without ALPN a client may still know that we speak HTTP/2 (RFC 9113 3.3).
-  if (std::exchange(first_data_, false) && !stream_.info().tls && is_http2_preface(bytes)) {
+  first_bytes_.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  const bool http2 = first_bytes_.starts_with(kHttp2PrefaceStart);
+  if (!http2 && kHttp2PrefaceStart.starts_with(first_bytes_)) return;
+  if (http2) {
     session_ = make_http2_session(*this);
     if (draining_) session_->drain();
   }
-  session_->on_data(bytes);
+  give_first_bytes();
+}
+
+void ServerConnection::give_first_bytes() {
+  version_known_ = true;
+  const std::string first = std::exchange(first_bytes_, {});
+  if (first.empty()) return;
+  session_->on_data({reinterpret_cast<const std::uint8_t*>(first.data()), first.size()});
 }
 
 void ServerConnection::on_end_of_data() {
-  if (session_ != nullptr) session_->on_end_of_data();
+  if (session_ == nullptr) return;
+  give_first_bytes();
+  session_->on_end_of_data();
 }
 
 void ServerConnection::on_write_turn(std::size_t bytes_max) {

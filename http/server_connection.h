@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "http/exchange.h"
 #include "io/stream.h"
@@ -59,13 +60,15 @@ class ServerConnection final : public io::ListNode<ServerConnection>, io::Stream
   void on_write_turn(std::size_t bytes_max) override;
   void on_flushed() override;
   void on_closed(io::CloseReason reason) override;
+  void give_first_bytes();
 
   std::uint64_t id_;
   ExchangeHandler& handler_;
   ConnectionRegistry& registry_;
   io::Stream stream_;
   std::unique_ptr<Session> session_;
-  bool first_data_ = true;
+  std::string first_bytes_;  // while they may become HTTP/2's preface
+  bool version_known_ = false;
   bool draining_ = false;
   bool stream_closed_ = false;
   io::CloseReason close_reason_ = io::CloseReason::local;

@@ -83,13 +83,13 @@ void Socket::send_completed(const Completion& completion) {
 }
 
 void Socket::shutdown_write() {
-  if (state_ == State::open) ::shutdown(fd_, SHUT_WR);
+  if (state_ == State::open) loop_.backend().shut_down(fd_, SHUT_WR);
 }
 
 void Socket::close() {
   if (state_ != State::open) return;
   state_ = State::joining;
-  ::shutdown(fd_, SHUT_RDWR);  // fails when never connected or reset already: no matter
+  loop_.backend().shut_down(fd_, SHUT_RDWR);
   if (receiving() || sending()) loop_.backend().cancel_fd(fd_);
   try_finish_close();
 }

@@ -28,7 +28,7 @@ class TestCertificates {
   TestCertificates(const TestCertificates&) = delete;
   TestCertificates& operator=(const TestCertificates&) = delete;
 
-  enum class KeyType { ecdsa, rsa };
+  enum class KeyType { ecdsa, rsa, ed25519 };
 
   // `alternatives`: as openssl.cnf has them, "DNS:a.test,DNS:*.b.test"; empty: none, only the
   // common name. The certificate file is also what a client trusts (ca_path).
@@ -36,7 +36,9 @@ class TestCertificates {
                         const std::string& common_name = "weir test") const {
     CertificateFiles files{(folder_ / (file + ".pem")).string(),
                            (folder_ / (file + ".key")).string()};
-    EVP_PKEY* key = type == KeyType::ecdsa ? EVP_EC_gen("P-256") : EVP_RSA_gen(2048U);
+    EVP_PKEY* key = type == KeyType::ecdsa ? EVP_EC_gen("P-256")
+                    : type == KeyType::rsa ? EVP_RSA_gen(2048U)
+                                           : EVP_PKEY_Q_keygen(nullptr, nullptr, "ED25519");
     X509* certificate = X509_new();
     X509_set_version(certificate, 2);
     ASN1_INTEGER_set(X509_get_serialNumber(certificate), static_cast<long>(std::rand()) + 1);
@@ -54,7 +56,7 @@ class TestCertificates {
       X509_add_ext(certificate, extension, -1);
       X509_EXTENSION_free(extension);
     }
-    EXPECT_GT(X509_sign(certificate, key, EVP_sha256()), 0);
+    EXPECT_GT(X509_sign(certificate, key, type == KeyType::ed25519 ? nullptr : EVP_sha256()), 0);
     std::FILE* out = std::fopen(files.certificate_path.c_str(), "w");
     EXPECT_EQ(PEM_write_X509(out, certificate), 1);
     std::fclose(out);
