@@ -42,6 +42,7 @@ constexpr int kBlockingThreads = 2;  // reading refs, syncfs: they wait for disk
 constexpr io::Duration kDrainQuiet = std::chrono::seconds(2);
 constexpr int kControlPollMs = 100;
 constexpr std::size_t kSeedBytes = 32;
+constexpr std::size_t kCutRowsMax = 20;  // named in the log
 constexpr io::Duration kSweepEvery = std::chrono::seconds(10);
 
 std::string own_path() {
@@ -114,6 +115,7 @@ class ServingProcess {
   bool drain_has_ended();
   bool drained() const { return loops_drained_.load() == static_cast<int>(loops_.size()); }
   std::size_t requests_in_flight() const;
+  void note_cut(const char* why, std::size_t requests) const;
 
   ServingProcessContext context_;
   Config config_;
@@ -146,6 +148,7 @@ class ServingProcess {
   io::Instant quiet_since_{};
   io::Instant swept_at_{};
   bool drain_cut_ = false;
+  io::Counter drain_cuts_;
   bool supervisor_gone_ = false;
 };
 
@@ -180,6 +183,8 @@ bool ServingProcess::prepare(std::string& problem) {
   request_metrics_ = std::make_unique<RequestMetrics>();
   connection_metrics_ =
       std::make_unique<ConnectionMetrics>(static_cast<int>(context_.launcher_fds.size()));
+  drain_cuts_ = metrics.counter("weir_drain_cut", "",
+                                "Requests cut because the server had to end before they had.");
   return prepare_git(problem);
 }
 
@@ -332,8 +337,11 @@ int ServingProcess::run() {
   while (!failed_ && follow_control()) {
   }
   if (failed_ || !drained()) {
+    const std::size_t cut = requests_in_flight();
+    if (cut > 0) note_cut("stop", cut);
     io::log_stop();
-    return failed_ ? 1 : 0;
+    // The loops still run: what they use must not be taken from under them.
+    ::_exit(failed_ ? 1 : 0);
   }
   for (const std::unique_ptr<ServingLoop>& loop : loops_) loop->stop_and_join();
   admin_->stop_and_join();
@@ -393,13 +401,25 @@ bool ServingProcess::drain_has_ended() {
   const bool late = now - drain_began_ >= std::chrono::seconds(config_.limits.drain_s);
   if ((quiet || late) && !drain_cut_) {
     drain_cut_ = true;
-    if (late && !quiet) {
-      io::log_event(io::LogLevel::warn,
-                    fmt::format("drain: cutting {} requests", requests_in_flight()));
-    }
+    if (late && !quiet) note_cut("drain", requests_in_flight());
     for (const std::unique_ptr<ServingLoop>& loop : loops_) loop->abort_connections();
   }
   return false;
+}
+
+void ServingProcess::note_cut(const char* why, std::size_t requests) const {
+  drain_cuts_.add(requests);
+  std::string rows;
+  std::vector<LiveRequestRow> live;
+  for (const std::unique_ptr<ServingLoop>& loop : loops_) loop->live().copy_to(live, clock_.now());
+  for (std::size_t i = 0; i < live.size() && i < kCutRowsMax; ++i) {
+    rows += fmt::format("{}{} {} {}/{} ({} s, {} bytes out)", i == 0 ? ": " : ", ", live[i].id,
+                        live[i].operation, live[i].tenant, live[i].repository,
+                        live[i].age / std::chrono::seconds(1), live[i].bytes_out);
+  }
+  io::log_event(io::LogLevel::warn,
+                fmt::format("{}: {} request{} cut{}{}", why, requests, requests == 1 ? "" : "s",
+                            rows, live.size() > kCutRowsMax ? ", ..." : ""));
 }
 
 void ServingProcess::drain() {

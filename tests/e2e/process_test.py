@@ -5,32 +5,10 @@ import pathlib
 import signal
 import subprocess
 import threading
-import time
 import unittest
 
+from processes import children_of, wait_until
 from weir_server import GIT_ENVIRONMENT, WeirTestCase, fsck, git, make_work_tree
-
-
-def children_of(pid):
-    found = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                text = pathlib.Path(f"/proc/{entry}/stat").read_text()
-            except OSError:
-                continue
-            name = text[text.index("(") + 1:text.rindex(")")]
-            if int(text.rpartition(")")[2].split()[1]) == pid:
-                found[int(entry)] = name
-    return found
-
-
-def wait_until(condition, seconds=10, what="condition"):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not in time: {what}")
-        time.sleep(0.01)
 
 
 class ProcessTest(WeirTestCase):
@@ -134,28 +112,6 @@ class ProcessTest(WeirTestCase):
         finally:
             self.weir.config_path.write_text(good)
         self.weir.git("ls-remote", self.url)
-
-
-class DrainTest(WeirTestCase):
-    def test_drain_finishes_the_clone_that_runs(self):
-        served = self.weir.make_repository("acme/big.git")
-        work = self.scratch / "work"
-        git("init", "-q", "-b", "main", work)
-        (work / "big").write_bytes(os.urandom(30_000_000))
-        git("add", "big", cwd=work)
-        git("commit", "-q", "-m", "big", cwd=work)
-        git("push", "-q", served, "main", cwd=work)
-        client = subprocess.Popen(
-            ["git", "-c", f"http.sslCAInfo={self.weir.certificate}", "clone", "-q",
-             self.weir.url("acme/big.git"), self.scratch / "clone"], env=GIT_ENVIRONMENT)
-        socket_path = self.weir.state / "admin.sock"
-        wait_until(lambda: "git-upload-pack" in self.weir.admin("/v1/status", socket_path)[1],
-                   what="the fetch is in flight")
-        self.weir.process.send_signal(signal.SIGTERM)
-        self.assertEqual(client.wait(60), 0)
-        fsck(self.scratch / "clone")
-        self.assertEqual(self.weir.process.wait(30), 0)
-        self.weir.process = None
 
 
 if __name__ == "__main__":

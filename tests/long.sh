@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# What ./test.sh does briefly, at length: about two hours. Needs what ./test.sh has built.
+#   WEIR_KILLS (1000), WEIR_KILL_SEED (the time), WEIR_FUZZ_SECONDS (200 for each target)
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+export WEIR_KILLS=${WEIR_KILLS:-1000} WEIR_KILL_SEED=${WEIR_KILL_SEED:-$(date +%s)}
+fuzz_seconds=${WEIR_FUZZ_SECONDS:-200}
+failed=0
+attempt() { echo "== $*"; "$@" || { failed=$((failed + 1)); echo "FAILED: $*"; }; }
+
+echo "kills: $WEIR_KILLS, seed $WEIR_KILL_SEED"
+attempt env -C tests/e2e WEIR_BINARY="$PWD/build/release/server/weir" python3 -W ignore \
+  -m unittest kill_test drain_test -v
+
+mkdir -p build/test-logs
+for source in tests/fuzz/*_fuzz.cc; do
+  name=$(basename "$source" .cc)
+  mkdir -p "build/fuzz-corpus/$name"
+  attempt "build/fuzz/tests/fuzz/$name" -max_total_time="$fuzz_seconds" -rss_limit_mb=2048 -timeout=10 \
+    -verbosity=0 -artifact_prefix=build/test-logs/ "build/fuzz-corpus/$name" "tests/fuzz/corpus/${name%_fuzz}"
+done
+echo "$failed failed"
+[ "$failed" -eq 0 ]
