@@ -1,5 +1,10 @@
 #include "git/object_id.h"
 
+#include <cstring>
+#include <span>
+
+#include "io/digest.h"
+
 namespace weir::git {
 
 int hex_value(char c) {
@@ -7,6 +12,31 @@ int hex_value(char c) {
   if (c >= 'a' && c <= 'f') return c - 'a' + 10;
   if (c >= 'A' && c <= 'F') return c - 'A' + 10;
   return -1;
+}
+
+namespace {
+
+constexpr std::size_t kHashWords = sizeof(ObjectId::hash) / sizeof(std::uint32_t);
+using HashKey = std::array<std::uint64_t, kHashWords + 1>;
+
+HashKey make_hash_key() {
+  std::array<std::uint8_t, sizeof(HashKey)> random{};
+  io::fill_random(random);
+  HashKey key{};
+  std::memcpy(key.data(), random.data(), sizeof key);
+  return key;
+}
+
+}  // namespace
+
+// Multilinear hashing: the upper half of k0 + k1 w1 + ... + kn wn is strongly universal.
+std::size_t ObjectIdHash::operator()(const ObjectId& id) const {
+  static const HashKey key = make_hash_key();
+  std::array<std::uint32_t, kHashWords> words;
+  std::memcpy(words.data(), id.hash.data(), sizeof words);
+  std::uint64_t sum = key[kHashWords];
+  for (std::size_t i = 0; i < kHashWords; ++i) sum += key[i] * words[i];
+  return sum >> 32;
 }
 
 std::optional<ObjectId> ObjectId::from_hex(std::string_view hex) {

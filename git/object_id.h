@@ -3,7 +3,6 @@
 
 #include <array>
 #include <cstdint>
-#include <cstring>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -42,12 +41,10 @@ struct ObjectId {
   void to_hex(char* out) const;
 };
 
+// Clients choose ids freely, so tables of them are hashed under a key of this process: nobody can
+// make ids that meet in one bucket.
 struct ObjectIdHash {
-  std::size_t operator()(const ObjectId& id) const {
-    std::size_t value;
-    std::memcpy(&value, id.hash.data(), sizeof value);
-    return value;
-  }
+  std::size_t operator()(const ObjectId& id) const;
 };
 
 }  // namespace weir::git

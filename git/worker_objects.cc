@@ -25,6 +25,8 @@ ObjectFacts look_one(git_odb* odb, const ObjectId& id) {
   std::memcpy(oid.id, id.hash.data(), sizeof oid.id);
   std::size_t bytes = 0;
   git_object_t type = GIT_OBJECT_INVALID;
+  // Reading what is not there would read the pack folder again, for each of a client's inventions.
+  if (git_odb_exists_ext(odb, &oid, GIT_ODB_LOOKUP_NO_REFRESH) == 0) return facts;
   if (git_odb_read_header(&bytes, &type, odb, &oid) != 0) return facts;
   facts.kind = kind_of(git_object_type2string(type));
   if (facts.kind != ObjectKind::tag || bytes > kTagBytesMax) return facts;
@@ -167,7 +169,7 @@ io::Result<std::vector<ObjectFacts>> ObjectReader::look(const std::string& objec
     }
   }
   if (missing == 0) return facts;
-  // An alternate may have come since the database was opened.
+  // A pack or an alternate may have come since the database was opened.
   odb = open(objects_dir, true);
   if (odb == nullptr) return look_with_git(format, ids, git);
   for (std::size_t i = 0; i < ids.size(); ++i) {

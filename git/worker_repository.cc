@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <unordered_map>
 #include <utility>
 
 #include "git/ref_name.h"
@@ -52,6 +53,14 @@ bool has_bitmap(const std::string& common_dir) {
 
 bool contains(const std::vector<ObjectId>& sorted, const ObjectId& id) {
   return std::ranges::binary_search(sorted, id);
+}
+
+// Where each id stands in `ids`; clients name so many that looking through them would take minutes.
+using IdPlaces = std::unordered_map<ObjectId, std::size_t, ObjectIdHash>;
+IdPlaces places_of(const std::vector<ObjectId>& ids) {
+  IdPlaces places;
+  for (std::size_t i = 0; i < ids.size(); ++i) places.emplace(ids[i], i);
+  return places;
 }
 
 // "git version 2.45.1" -> {2, 45}.
@@ -209,11 +218,11 @@ io::Result<ObjectId> WorkerRepositories::check_commits(const std::vector<ObjectI
                                                        const TipSet& tips, const GitRunner& git) {
   if (tips.tips.empty()) return wants.front();
   ObjectId refused;
+  const IdPlaces places = places_of(wants);
   const auto walked = git.run_lines({"rev-list", "--stdin", "--ignore-missing"},
                                     revisions(wants, tips.tips), [&](std::string_view line) {
                                       const auto id = ObjectId::from_hex(line);
-                                      const bool wanted =
-                                          id && std::ranges::find(wants, *id) != wants.end();
+                                      const bool wanted = id && places.contains(*id);
                                       if (wanted) refused = *id;
                                       return !wanted;
                                     });
@@ -230,6 +239,7 @@ io::Result<ObjectId> WorkerRepositories::check_objects(const WorkerRequest& requ
     std::memcpy(cut.data(), id.hash.data(), cut.size());
     return cut;
   };
+  const IdPlaces places = places_of(wants);
   const bool bitmap = has_bitmap(request.common_dir);
   if (bitmap && !tips.reachable) {
     // With bitmaps the difference is exact unless git falls back to walking, which may print
@@ -239,7 +249,7 @@ io::Result<ObjectId> WorkerRepositories::check_objects(const WorkerRequest& requ
         {"rev-list", "--objects", "--use-bitmap-index", "--stdin", "--ignore-missing"},
         revisions(wants, tips.tips), [&](std::string_view line) {
           const auto id = ObjectId::from_hex(line.substr(0, line.find(' ')));
-          if (id && std::ranges::find(wants, *id) != wants.end()) all_reachable = false;
+          if (id && places.contains(*id)) all_reachable = false;
           return all_reachable;
         });
     if (!walked) return std::unexpected(walked.error());
@@ -258,8 +268,7 @@ io::Result<ObjectId> WorkerRepositories::check_objects(const WorkerRequest& requ
           if (!id) return true;
           fits = fits && (all.size() + 1) * sizeof(ShortId) + tips.bytes() <= kTipSetBytesMax;
           if (fits) all.push_back(shorten(*id));
-          const auto want = std::ranges::find(wants, *id);
-          if (want != wants.end()) seen[static_cast<std::size_t>(want - wants.begin())] = true;
+          if (const auto want = places.find(*id); want != places.end()) seen[want->second] = true;
           return true;
         });
     if (!walked) return std::unexpected(walked.error());
