@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "io/intrusive_list.h"
 #include "io/metrics.h"
 #include "io/proxy_protocol.h"
 #include "io/stream_output.h"
@@ -31,11 +32,17 @@ constexpr std::string_view kPlainHttpAnswer =
     "This is a TLS port: plain HTTP was sent to it. Use https:// instead.\n";
 static_assert(kPlainHttpAnswer.size() - kPlainHttpAnswer.find("\r\n\r\n") - 4 == 69);
 
+struct BegunHandshakes;  // tag
+
 struct HandshakeLoad {
   std::size_t in_flight = 0;
   std::size_t queued = 0;  // waiting for their first step
 };
 thread_local HandshakeLoad handshake_load;
+
+// At the bound the one that has waited longest for its peer gives way: peers that begin and then
+// say nothing must not keep out those who do. Looked for among the oldest few.
+constexpr int kGivingWayTries = 16;
 
 // Where records are decrypted to: lent to the handler for one call, so one a thread is enough.
 thread_local std::array<std::uint8_t, kRecordPlaintextBytesMax> plaintext;
@@ -119,7 +126,13 @@ std::size_t handshakes_in_flight() {
   return handshake_load.in_flight;
 }
 
-struct Stream::Impl : HeavyWork, TurnEndWork, Timer {
+struct Stream::Impl : HeavyWork, TurnEndWork, Timer, ListNode<BegunHandshakes> {
+  // Of servers, oldest first.
+  static IntrusiveList<Impl, BegunHandshakes>& begun() {
+    static thread_local IntrusiveList<Impl, BegunHandshakes> list;
+    return list;
+  }
+
   explicit Impl(Stream& owner) : stream(owner) {
     HeavyWork::run = [](HeavyWork& work) { static_cast<Impl&>(work).stream.step_handshake(); };
     TurnEndWork::run = [](TurnEndWork& work) { static_cast<Impl&>(work).stream.at_turn_end(); };
@@ -204,14 +217,28 @@ void Stream::begin_transport(std::span<const std::uint8_t> bytes) {
 void Stream::first_bytes(std::span<const std::uint8_t> bytes) {
   // No TLS record type is a letter; every HTTP method begins with one.
   if (bytes.front() >= 'A' && bytes.front() <= 'Z') return refuse_plain_http();
-  if (handshake_load.in_flight >= options_.handshakes_in_flight_max ||
-      handshake_load.queued >= kHandshakesQueuedMax) {
+  const bool room =
+      handshake_load.in_flight < options_.handshakes_in_flight_max || oldest_handshake_gives_way();
+  if (!room || handshake_load.queued >= kHandshakesQueuedMax) {
     HandshakeMetrics::instance().refused.add();
     return close(CloseReason::handshake_failed);
   }
   begin_handshake();
   impl_->engine->feed(bytes);
   impl_->engine->stash_input();
+}
+
+bool Stream::oldest_handshake_gives_way() {
+  Impl* next = Impl::begun().first();
+  for (int i = 0; next != nullptr && i < kGivingWayTries; ++i) {
+    Impl& oldest = *next;
+    next = Impl::begun().next(oldest);
+    if (static_cast<HeavyWork&>(oldest).linked()) continue;  // its peer has spoken: our turn
+    HandshakeMetrics::instance().timed_out.add();
+    oldest.stream.close(CloseReason::handshake_timeout);
+    return true;
+  }
+  return false;
 }
 
 void Stream::refuse_plain_http() {
@@ -226,6 +253,7 @@ void Stream::begin_handshake() {
   impl_->output.encrypt_with(impl_->engine.get());
   impl_->counted = true;
   ++handshake_load.in_flight;
+  if (options_.role == TlsRole::server) Impl::begun().push_back(*impl_);
   HandshakeMetrics::instance().in_flight.add(1);
   impl_->first_step = true;
   ++handshake_load.queued;
@@ -238,6 +266,7 @@ void Stream::queue_handshake() {
 
 void Stream::leave_handshake() {
   static_cast<HeavyWork&>(*impl_).unlink();
+  static_cast<ListNode<BegunHandshakes>&>(*impl_).unlink();
   if (std::exchange(impl_->first_step, false)) --handshake_load.queued;
   if (!std::exchange(impl_->counted, false)) return;
   --handshake_load.in_flight;

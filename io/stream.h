@@ -63,8 +63,9 @@ inline constexpr std::size_t kStreamOutputBytesMax = kOutputBufferBytes;  // 4 m
 inline constexpr Duration kHandshakeTimeout = 10s;
 inline constexpr Duration kStreamStallTimeout = 60s;  // no byte of pending output taken by the peer
 // Handshakes of one loop. Begun and not ended: ~60 KiB each, ~60 MiB for peers that begin and then
-// say nothing. Waiting for the processor before their first flight: ~0.25 s of signatures, beyond
-// which a newcomer is closed before any cryptography is done for it.
+// say nothing; a newcomer beyond takes the place of the one whose peer has been silent longest.
+// Waiting for the processor before their first flight: ~0.25 s of signatures, beyond which a
+// newcomer is closed before any cryptography is done for it.
 inline constexpr std::size_t kHandshakesInFlightMax = 1024;
 inline constexpr std::size_t kHandshakesQueuedMax = 512;
 
@@ -137,6 +138,7 @@ class Stream final : SocketHandler, WriteSource {
   void begin_transport(std::span<const std::uint8_t> bytes);
   void proxy_bytes(std::span<const std::uint8_t> bytes);
   void first_bytes(std::span<const std::uint8_t> bytes);
+  static bool oldest_handshake_gives_way();
   void refuse_plain_http();
   void begin_handshake();
   void queue_handshake();

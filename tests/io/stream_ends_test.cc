@@ -1,5 +1,8 @@
 // How a Stream begins and ends with peers that do not behave: bare sockets against one Stream.
 
+#include <memory>
+#include <vector>
+
 #include "tests/io/test_stream.h"
 
 namespace weir::io {
@@ -108,23 +111,40 @@ TEST(StreamEnds, a_probe_that_says_nothing_is_no_failed_handshake) {
   EXPECT_EQ(begun.server->reason, CloseReason::handshake_failed);
 }
 
-TEST(StreamEnds, beyond_its_bound_a_handshake_is_closed_before_it_costs) {
+TEST(StreamEnds, beyond_their_bound_the_handshake_silent_longest_gives_way) {
   StreamOptions options;
-  options.handshakes_in_flight_max = 1;
+  options.handshakes_in_flight_max = 2;
   Bare first(true, options);
   first.peer->send("\x16\x03\x01\x02\x00\x01"s);
   first.turns(5);
-  EXPECT_EQ(handshakes_in_flight(), 1U);
-  const auto fds = socket_pair();
   options.tls = first.context.get();
-  BarePeer peer(fds[1]);
-  TestStream second(first.loop, fds[0], options);
-  peer.send("\x16\x03\x01\x02\x00\x01"s);
-  first.until([&] { return second.closed(); });
-  EXPECT_TRUE(peer.take());
-  EXPECT_EQ(peer.received, "");
-  EXPECT_EQ(second.reason, CloseReason::handshake_failed);
-  EXPECT_FALSE(first.server->closed());
+  std::vector<std::unique_ptr<BarePeer>> peers;
+  std::vector<std::unique_ptr<TestStream>> later;
+  for (int i = 0; i < 2; ++i) {
+    const auto fds = socket_pair();
+    peers.push_back(std::make_unique<BarePeer>(fds[1]));
+    later.push_back(std::make_unique<TestStream>(first.loop, fds[0], options));
+    EXPECT_FALSE(first.server->closed());
+    peers.back()->send("\x16\x03\x01\x02\x00\x01"s);
+    first.turns(5);
+  }
+  first.until_closed();
+  EXPECT_EQ(first.server->reason, CloseReason::handshake_timeout);
+  EXPECT_EQ(handshakes_in_flight(), 2U);
+  for (const auto& one : later) EXPECT_FALSE(one->closed());
+  for (const auto& one : later) one->stream->abort();
+  first.until([&] { return later[0]->closed() && later[1]->closed(); });
+}
+
+TEST(StreamEnds, where_nobody_can_give_way_a_handshake_is_closed_before_it_costs) {
+  StreamOptions options;
+  options.handshakes_in_flight_max = 0;
+  Bare bare(true, options);
+  bare.peer->send("\x16\x03\x01\x02\x00\x01"s);
+  bare.until_closed();
+  EXPECT_TRUE(bare.peer->take());
+  EXPECT_EQ(bare.peer->received, "");
+  EXPECT_EQ(bare.server->reason, CloseReason::handshake_failed);
 }
 
 TEST(StreamEnds, output_that_nobody_reads_ends_after_the_stall_timeout) {
