@@ -120,6 +120,11 @@ io::SubprocessSpec git_command(const ServiceCall& call, Service service) {
   set("GIT_CONFIG_GLOBAL", environment.git_config_path);
   set("GIT_ATTR_NOSYSTEM", "1");
   set("GIT_TERMINAL_PROMPT", "0");
+  if (service == Service::upload_pack) {
+    // A repository that lacks objects never has them fetched because a client asked.
+    set("GIT_NO_LAZY_FETCH", "1");
+    set("GIT_ALLOW_PROTOCOL", "none");
+  }
   set("GIT_CONFIG_COUNT", std::to_string(kForced.size()));
   for (std::size_t i = 0; i < kForced.size(); ++i) {
     set("GIT_CONFIG_KEY_" + std::to_string(i), kForced[i].first);

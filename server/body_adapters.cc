@@ -2,10 +2,16 @@
 
 #include <utility>
 
+#include "io/event_loop.h"
+#include "io/signal.h"
+
 namespace weir::server {
 namespace {
 
 constexpr std::size_t kInflateBytes = 64 * 1024;  // one step; held only by gzip bodies
+// Then others have their turn: what has arrived can inflate to a hundred times its size.
+constexpr std::size_t kInflatePerTurnBytes = 1024 * 1024;
+constexpr io::Duration kInflatePause = std::chrono::milliseconds(1);
 
 }  // namespace
 
@@ -43,7 +49,15 @@ io::Task<io::Result<std::span<const std::uint8_t>>> RequestBody::read_inflated()
         co_return io::fail(code, "gzip body");
       }
       more_inflated_ = *got == inflated_.size();
-      if (*got > 0) co_return std::span<const std::uint8_t>(inflated_.data(), *got);
+      if (*got > 0) {
+        inflated_since_pause_ += *got;
+        if (inflated_since_pause_ >= kInflatePerTurnBytes) {
+          inflated_since_pause_ = 0;
+          const io::Instant now = io::EventLoop::current().now();
+          (void)co_await io::sleep_until(io::Deadline::after(now, kInflatePause), {});
+        }
+        co_return std::span<const std::uint8_t>(inflated_.data(), *got);
+      }
       if (!compressed_.empty()) continue;
     }
     const io::Result<std::span<const std::uint8_t>> more = co_await exchange_.read_body();

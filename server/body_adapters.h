@@ -38,6 +38,7 @@ class RequestBody final : public io::ByteSource {
   std::span<const std::uint8_t> compressed_;
   std::vector<std::uint8_t> inflated_;
   bool more_inflated_ = false;  // the last step filled inflated_: the inflater may hold more
+  std::size_t inflated_since_pause_ = 0;
   std::optional<io::Error> error_;
 };
 
