@@ -116,8 +116,8 @@ io::Task<void> Pipeline::serve(http::Exchange& exchange) {
                                             policy->forwarded_for_networks);
     request.route = classify(exchange.head());
     request.live.id = request.id;
-    request.live.tenant = request.route.tenant;
-    request.live.repository = request.route.path;
+    request.live.tenant = mask_tokens(request.route.tenant);
+    request.live.repository = mask_tokens(request.route.path);
     request.live.operation = request.route.kind == RouteKind::git_service
                                  ? git::service_name(request.route.service)
                                  : "info-refs";

@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <charconv>
 #include <ctime>
 
 #include "io/log.h"
@@ -57,9 +58,7 @@ std::string_view version_text(http::Version version) {
   return "";
 }
 
-}  // namespace
-
-std::string mask_tokens(std::string_view text) {
+std::string mask_plain(std::string_view text) {
   static constexpr std::string_view kMark = "weir_";
   std::string out;
   while (true) {
@@ -76,6 +75,38 @@ std::string mask_tokens(std::string_view text) {
   }
   out += text;
   return out;
+}
+
+// Replaces every well-formed percent escape; false if there was none. Each pass shortens the text.
+bool decode_once(std::string& text) {
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    unsigned value = 0;
+    const char* const digits = text.data() + i + 1;
+    if (text[i] == '%' && i + 2 < text.size() &&
+        std::from_chars(digits, digits + 2, value, 16).ptr == digits + 2) {
+      out += static_cast<char>(value);
+      i += 2;
+    } else {
+      out += text[i];
+    }
+  }
+  const bool changed = out.size() < text.size();
+  text.swap(out);
+  return changed;
+}
+
+}  // namespace
+
+std::string mask_tokens(std::string_view text) {
+  std::string masked = mask_plain(text);
+  if (text.find('%') == text.npos) return masked;
+  // What a client escaped is a secret all the same. It is shown as sent unless a token comes out.
+  std::string decoded(text);
+  while (decode_once(decoded)) {
+  }
+  std::string masked_decoded = mask_plain(decoded);
+  return masked_decoded == decoded ? masked : masked_decoded;
 }
 
 std::string render_request_record(const Request& request, int loop, io::Instant now,

@@ -15,7 +15,8 @@ namespace weir::server {
 std::string render_request_record(const Request& request, int loop, io::Instant now,
                                   std::int64_t unix_ns);
 
-// `text` with every "weir_<id>_<secret>..." replaced by "weir_<id>_***".
+// `text` with every "weir_<id>_<secret>..." replaced by "weir_<id>_***"; percent escapes, also
+// of escapes, do not hide one.
 std::string mask_tokens(std::string_view text);
 
 }  // namespace weir::server

@@ -19,6 +19,12 @@ TEST(MaskTokens, hides_the_secret_part_wherever_a_token_stands) {
       {"weir_config", "weir_config"},
       {"weir_a_", "weir_a_***"},
       {"xweir_a_bcd-e", "xweir_a_***-e"},
+      {"/weir%5Fabc%5fs3cr3t/y", "/weir_abc_***/y"},
+      {"%77eir%255Fabc%25255fs3cr3t", "weir_abc_***"},
+      {"weir_a_b%5f", "weir_a_***"},
+      {"100%", "100%"},
+      {"%zz%5", "%zz%5"},
+      {"a%2fb", "a%2fb"},
   };
   for (const auto& one : cases) EXPECT_EQ(mask_tokens(one.text), one.masked) << one.text;
 }
