@@ -132,14 +132,15 @@ fi
 repository=${example#./}
 repository=${repository%/.git}
 repository=${repository:-<tenant>/<path>.git}
+cert=$(printf %q "$state/cert.pem") token=$(printf %q "$state/token") folder=${repository##*/}
 cat <<TXT
 
 Serving $root (reading is public, pushing needs the token in $state/token)
 
-  git -c http.sslCAInfo=$state/cert.pem clone $base/$repository
-  git -c http.sslCAInfo=$state/cert.pem push https://token:\$(cat $state/token)@localhost:$port/$repository HEAD
+  git -c http.sslCAInfo=$cert clone $base/$repository && cd ${folder%.git}
+  git -c http.sslCAInfo=$cert push https://token:\$(cat $token)@localhost:$port/$repository HEAD
 
-To trust the certificate for good:  git config --global http.$base/.sslCAInfo $state/cert.pem
+To trust the certificate for good:  git config --global http.$base/.sslCAInfo $cert
 Health and metrics:                 curl http://127.0.0.1:$admin_port/metrics
 What runs now:                      curl --unix-socket $state/admin.sock http://weir/v1/status
 Every request, a line each:         tail -f $state/weir.log
