@@ -40,6 +40,11 @@ for number in "$port" "$admin_port"; do
   fi
 done
 
+if [ -e "$root/.git" ] || { [ -f "$root/HEAD" ] && [ -d "$root/objects" ]; }; then
+  echo "run.sh: $root is a repository; --root is the folder that holds <tenant>/<path>.git" >&2
+  exit 2
+fi
+
 ./deploy/install-dependencies.sh build
 mkdir -p build/release
 log=$PWD/build/release/build.log
@@ -62,10 +67,6 @@ if [ ! -d "$root" ]; then
   echo "weir: made an empty folder for repositories: $root"
 fi
 root=$(cd "$root" && pwd)
-if git -C "$root" rev-parse --resolve-git-dir . >/dev/null 2>&1 || [ -e "$root/.git" ]; then
-  echo "run.sh: $root is a repository; --root is the folder that holds <tenant>/<path>.git" >&2
-  exit 2
-fi
 
 # Made beside their names and moved, so that a start that was cut off leaves no half of them.
 if [ ! -f "$state/cert.pem" ]; then
@@ -118,32 +119,33 @@ fi
 
 base=https://localhost:$port
 # Any repository will do as the example: the first, of the shallowest, that is x.git or x/.git.
-find_folder() { (cd "$root" && find . "$@" -type d -print -quit 2>/dev/null) || true; }
-example=$(find_folder -mindepth 2 -maxdepth 2 -name '?*.git')
-for depth in 3 4 5; do
-  [ -n "$example" ] || example=$(find_folder -mindepth $depth -maxdepth $depth -name '*.git')
+find_head() { (cd "$root" && find . "$@" -type f -name HEAD -print -quit 2>/dev/null) || true; }
+example=$(find_head -mindepth 3 -maxdepth 3 -path '*[!/].git/HEAD')
+for depth in 4 5 6; do
+  [ -n "$example" ] || example=$(find_head -mindepth $depth -maxdepth $depth -path '*.git/HEAD')
 done
 if [ -z "$example" ]; then
-  stray=$(find_folder -maxdepth 2 -name '*.git')
-  stray=${stray%/.git}
+  stray=$(find_head -maxdepth 3 -path '*.git/HEAD')
+  stray=${stray%/HEAD} stray=${stray%/.git}
   [ -z "$stray" ] || echo "run.sh: $root/${stray#./} is served only from a tenant's folder:" \
     "$root/<tenant>/${stray#./}" >&2
 fi
 repository=${example#./}
+repository=${repository%/HEAD}
 repository=${repository%/.git}
 repository=${repository:-<tenant>/<path>.git}
-cert=$(printf %q "$state/cert.pem") token=$(printf %q "$state/token") folder=${repository##*/}
+shown=$(printf %q "$state") folder=${repository##*/}
 cat <<TXT
 
-Serving $root (reading is public, pushing needs the token in $state/token)
+Serving $root (reading is public, pushing needs the token in $shown/token)
 
-  git -c http.sslCAInfo=$cert clone $base/$repository && cd ${folder%.git}
-  git -c http.sslCAInfo=$cert push https://token:\$(cat $token)@localhost:$port/$repository HEAD
+  git -c http.sslCAInfo=$shown/cert.pem clone $base/$repository && cd ${folder%.git}
+  git -c http.sslCAInfo=$shown/cert.pem push https://token:\$(cat $shown/token)@localhost:$port/$repository HEAD
 
-To trust the certificate for good:  git config --global http.$base/.sslCAInfo $cert
+To trust the certificate for good:  git config --global http.$base/.sslCAInfo $shown/cert.pem
 Health and metrics:                 curl http://127.0.0.1:$admin_port/metrics
-What runs now:                      curl --unix-socket $state/admin.sock http://weir/v1/status
-Every request, a line each:         tail -f $state/weir.log
+What runs now:                      curl --unix-socket $shown/admin.sock http://weir/v1/status
+Every request, a line each:         tail -f $shown/weir.log
 After a change of weir.toml:        kill -HUP $$
 To stop:                            Ctrl-C (requests that run are finished; twice: at once)
 
