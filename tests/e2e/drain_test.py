@@ -150,7 +150,7 @@ class SocketActivationTest(ServerCase):
             process = subprocess.Popen(
                 ["bash", "-c", script, "bash", BINARY, "serve", "--config", self.weir.config_path,
                  "--root", self.weir.root, "--state", self.weir.state, "--loops", "2",
-                 *io_arguments()],
+                 *io_arguments([])],
                 env={"PATH": "/usr/bin:/bin", "LISTEN_FDS": "3",
                      "LISTEN_FDNAMES": "https:admin:admin"},
                 pass_fds=passed, stdout=output, stderr=output)
