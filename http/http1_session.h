@@ -26,7 +26,8 @@ inline constexpr std::size_t kInboxBytesMax = 16 * 1024;  // pipelined behind th
 // Dropped after an early answer: clients that keep sending read the answer only afterwards.
 inline constexpr std::uint64_t kDiscardBytesMax = 64 * 1024 * 1024;
 inline constexpr io::Duration kDiscardTimeout = std::chrono::seconds(30);
-// A connection is reused after dropping at most this much: more costs more than a handshake.
+// An error promises to keep the connection when at most this much is to be dropped: more costs more
+// than a handshake.
 inline constexpr std::uint64_t kDiscardBytesReuseMax = 64 * 1024;
 // A client that ended its side gets this long until its answer moves, then counts as gone: a killed
 // client looks the same, and its work must stop within 250 ms.

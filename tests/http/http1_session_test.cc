@@ -216,6 +216,14 @@ TEST_F(Http1SessionTest, reuses_the_connection_after_dropping_a_small_unread_bod
                          refused + kHello);
 }
 
+TEST_F(Http1SessionTest, keeps_a_connection_that_it_promised_to_keep_after_a_long_unread_body) {
+  TestClient client(server);
+  const std::string body(kDiscardBytesReuseMax + 1, 'x');
+  client.expect_exchange(
+      post("/hello", "Content-Length: " + std::to_string(body.size()) + "\r\n") + body, kHello);
+  client.expect_exchange(get("/hello"), kHello);
+}
+
 TEST_F(Http1SessionTest, ends_a_refused_upload_that_never_stops) {
   TestClient client(server);
   EXPECT_TRUE(client.send(post("/refuse", "Transfer-Encoding: chunked\r\n") + "5\r\nhello\r\n"));

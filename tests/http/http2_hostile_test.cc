@@ -261,6 +261,23 @@ TEST(Http2Hostile, ends_a_connection_without_the_preface) {
   }
 }
 
+TEST(Http2Hostile, knows_a_preface_that_comes_in_pieces) {
+  Http2World world;
+  const auto fds = io::socket_pair();
+  world.server.accept(world.loop, fds[0]);
+  const std::string settings("\0\0\0\4\0\0\0\0\0", 9);
+  for (const std::string& piece : {std::string("P"), std::string("RI * HTTP/2.0\r\n"),
+                                   std::string("\r\nSM\r\n\r\n") + settings}) {
+    ASSERT_EQ(::send(fds[1], piece.data(), piece.size(), 0), static_cast<ssize_t>(piece.size()));
+    world.turns(5);
+  }
+  std::array<char, 9> frame{};
+  ASSERT_EQ(::recv(fds[1], frame.data(), frame.size(), 0), static_cast<ssize_t>(frame.size()));
+  EXPECT_EQ(frame[3], NGHTTP2_SETTINGS);
+  ::close(fds[1]);
+  world.until([&] { return world.server.idle(); });
+}
+
 TEST(Http2Hostile, ends_a_head_that_never_ends) {
   Http2World world;
   Http2Peer& peer = world.connect();

@@ -59,8 +59,9 @@ Script draw_script(SeededRandom& random) {
     client.between = random.duration_up_to(3s);
     if (random.one_in(4)) client.leaves_after = random.duration_up_to(3s);
     if (random.one_in(6)) client.cut_after = random.duration_up_to(3s);
+    // Smaller ones make the server take its client for one that dribbles.
     client.window_bytes =
-        static_cast<std::int32_t>(random.one_in(3) ? 1024 + random.up_to(65536) : 1 << 20);
+        static_cast<std::int32_t>(random.one_in(3) ? 4096 + random.up_to(65536) : 1 << 20);
     client.closes_orderly = !random.one_in(3);
   }
   for (std::uint64_t left = random.one_in(2) ? random.between(1, 2) : 0; left > 0; --left) {

@@ -110,7 +110,7 @@ void SimulatedBackend::feed(int fd, std::span<const std::uint8_t> bytes) {
 }
 
 void SimulatedBackend::feed_end(int fd) {
-  end_inbound(sockets_.at(fd));
+  if (exists(fd)) end_inbound(sockets_.at(fd));
 }
 
 void SimulatedBackend::cut(int fd) {

@@ -66,7 +66,9 @@ class SimulatedBackend final : public Backend {
   int socket_of_nobody();
   void feed(int fd, std::span<const std::uint8_t> bytes);
   void feed_end(int fd);
-  bool input_used_up(int fd) const { return sockets_.at(fd).inbound.segments.empty(); }
+  bool input_used_up(int fd) const {
+    return !exists(fd) || sockets_.at(fd).inbound.segments.empty();
+  }
   // Closes what no Op closes: listeners, files, ends that nobody took over.
   void discard(int fd);
   bool exists(int fd) const { return sockets_.contains(fd); }

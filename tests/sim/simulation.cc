@@ -40,7 +40,6 @@ class Simulation {
     std::unique_ptr<http::ClientConnection> connection;
     int fd = -1;
     bool cut = false;
-    bool ending = false;  // HTTP/1: the last answer was one after which the server ends
   };
 
   io::Task<void> drain_in_the_middle();
@@ -51,8 +50,7 @@ class Simulation {
   io::Task<void> cut_later(const ClientScript& script, Connected& state, io::StopToken stop);
   io::Task<bool> connect(const ClientScript& script, Connected& state, const bool& left);
   io::Task<void> run_bursts(const ClientScript& script, Connected& state, const bool& left);
-  io::Task<void> ask(const ClientScript& script, Connected& state, Request& request,
-                     const bool& left);
+  io::Task<void> ask(Connected& state, Request& request, const bool& left);
   io::Task<io::Result<void>> read_answer(http::ClientResponse& response, Request& request);
   void judge(Request& request, const Connected& state, bool left,
              const io::Result<http::ClientResponse>& answer);
@@ -215,7 +213,7 @@ io::Task<bool> Simulation::connect(const ClientScript& script, Connected& state,
     options.tls = script.http2 ? tls_.http2_client.get() : tls_.http1_client.get();
     options.server_name = "localhost";
   }
-  state.cut = state.ending = false;
+  state.cut = false;
   state.fd = backend_->connect_to(server_.listener(script.tls));
   auto connected = co_await http::connect_client_fd(
       loop_, state.fd, std::move(options), io::Deadline::after(loop_.now(), kRequestPatience));
@@ -236,14 +234,14 @@ io::Task<void> Simulation::run_bursts(const ClientScript& script, Connected& sta
       const bool connected = co_await connect(script, state, left);
       io::TaskScope at_once;
       for (Request* request : burst) {
-        if (connected) at_once.spawn(ask(script, state, *request, left));
+        if (connected) at_once.spawn(ask(state, *request, left));
         if (!connected) request->client_ended = true;
       }
       co_await at_once.join();
     } else {
       for (Request* request : burst) {
         const bool connected = co_await connect(script, state, left);
-        if (connected) co_await ask(script, state, *request, left);
+        if (connected) co_await ask(state, *request, left);
         request->client_ended = true;
       }
     }
@@ -253,8 +251,7 @@ io::Task<void> Simulation::run_bursts(const ClientScript& script, Connected& sta
   }
 }
 
-io::Task<void> Simulation::ask(const ClientScript& script, Connected& state, Request& request,
-                               const bool& left) {
+io::Task<void> Simulation::ask(Connected& state, Request& request, const bool& left) {
   http::ClientRequest what;
   what.path = "/" + std::to_string(request.number);
   if (request.upload_bytes > 0) what.method = "POST";
@@ -264,7 +261,6 @@ io::Task<void> Simulation::ask(const ClientScript& script, Connected& state, Req
   what.collect_bytes_max = request.style == ReadingStyle::collect ? 2 * kPatternBytesMax : 0;
   const io::Duration patience =
       request.kind == RequestKind::hold ? request.patience : kRequestPatience;
-  (void)script;
   io::Result<http::ClientResponse> answer = io::fail(io::Errc::closed, "left");
   if (!left && state.connection != nullptr) {
     answer = co_await state.connection->request(std::move(what),
@@ -302,8 +298,10 @@ void Simulation::judge(Request& request, const Connected& state, bool left,
     if (code == io::Errc::deadline_exceeded && request.kind != RequestKind::hold) {
       violation("hangs: " + describe(request));
     }
-    const bool excused = left || state.cut || server_.draining() || !request.can_complete() ||
-                         code == io::Errc::cancelled;
+    // A drain refuses what it has not begun; what it has begun it finishes.
+    const bool too_late = server_.draining() && request.handled == 0;
+    const bool excused =
+        left || state.cut || too_late || !request.can_complete() || code == io::Errc::cancelled;
     if (!excused) {
       violation("failed without a reason, " + io::to_string(answer.error()) + ": " +
                 describe(request));

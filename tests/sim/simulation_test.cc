@@ -20,7 +20,7 @@ namespace {
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-constexpr std::uint64_t kSeedsDefault = 150;
+constexpr std::uint64_t kSeedsDefault = 500;
 #elif defined(__OPTIMIZE__)
 constexpr std::uint64_t kSeedsDefault = 3000;
 #else
