@@ -202,7 +202,8 @@ std::string AdminServer::status_json() const {
   const std::int64_t unix_ns = loop_->clock().unix_ns();
   std::string out = "{";
   append_string(out, "version", version());
-  out += fmt::format(",\"pid\":{},\"uptime_s\":{:.3f},\"serving_generation\":{}", getpid(),
+  out += fmt::format(",\"pid\":{},\"serving_pid\":{},\"uptime_s\":{:.3f},\"serving_generation\":{}",
+                     getppid(), getpid(),
                      static_cast<double>(unix_ns - sources_.started_unix_ns) / 1e9,
                      sources_.serving_generation);
   out += sources_.draining() ? ",\"state\":\"draining\""

@@ -55,7 +55,7 @@ io::Task<void> answer_plain_route(Request& request) {
   }
   request.decision = "no_route";
   return answer_text(request, 404,
-                     "nothing is served at this address; repositories are at "
+                     "this is a Git server, for git clone and push; repositories are at "
                      "/<tenant>/<path>.git");
 }
 
