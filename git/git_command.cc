@@ -5,6 +5,8 @@
 
 #include <array>
 #include <cstdio>
+#include <fstream>
+#include <iterator>
 #include <utility>
 
 #include "io/unique_fd.h"
@@ -81,6 +83,9 @@ io::Result<void> write_git_config(const std::string& path, std::string_view push
     text += "\tcertNonceSeed = " + quoted(push_cert_seed) + "\n";
     text += "\tcertNonceSlop = " + std::to_string(kPushCertNonceSlopS) + "\n";
   }
+  // Unchanged after a crash: then a full disk is no reason not to serve.
+  std::ifstream present(path);
+  if (std::string(std::istreambuf_iterator<char>(present), {}) == text) return {};
   const std::string draft = path + ".tmp";
   const io::UniqueFd fd(
       ::open(draft.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));

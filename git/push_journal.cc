@@ -6,12 +6,14 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <filesystem>
 #include <optional>
 #include <utility>
 #include <vector>
 
 #include "io/log.h"
+#include "io/process_identity.h"
 #include "io/unique_fd.h"
 
 namespace weir::git {
@@ -22,8 +24,7 @@ namespace fs = std::filesystem;
 constexpr std::string_view kSuffix = ".push";
 
 // Written under another name first, so that a record is whole or not there.
-io::Result<void> write_record(const std::string& path, const std::string& text) {
-  const std::string draft = path + ".tmp";
+io::Result<void> write_draft(const std::string& draft, const std::string& text) {
   const io::UniqueFd fd(
       ::open(draft.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!fd.valid()) return io::fail_errno("open push record");
@@ -35,8 +36,28 @@ io::Result<void> write_record(const std::string& path, const std::string& text) 
     rest.remove_prefix(static_cast<std::size_t>(written));
   }
   if (::fdatasync(fd.get()) != 0) return io::fail_errno("sync push record");
-  if (::rename(draft.c_str(), path.c_str()) != 0) return io::fail_errno("rename push record");
   return {};
+}
+
+io::Result<void> write_record(const std::string& path, const std::string& text) {
+  const std::string draft = path + ".tmp";
+  io::Result<void> written = write_draft(draft, text);
+  if (written && ::rename(draft.c_str(), path.c_str()) != 0) {
+    written = io::fail_errno("rename push record");
+  }
+  if (!written) ::unlink(draft.c_str());  // a full disk has room for empty files
+  return written;
+}
+
+// Whose record a name is of: "<pid>-<start ticks>-<number>.push".
+bool child_of_name_runs(const std::string& name) {
+  pid_t pid = 0;
+  std::uint64_t ticks = 0;
+  const char* const end = name.data() + name.size();
+  const auto first = std::from_chars(name.data(), end, pid);
+  if (first.ec != std::errc{} || first.ptr == end) return false;
+  const auto second = std::from_chars(first.ptr + 1, end, ticks);
+  return second.ec == std::errc{} && io::process_runs(pid, ticks);
 }
 
 std::optional<std::string> read_record(const fs::path& path) {
@@ -124,7 +145,8 @@ PushJournal::Swept PushJournal::recover() {
        entry.increment(error)) {
     const std::string name = entry->path().filename();
     if (!name.ends_with(kSuffix)) {
-      if (name.ends_with(".tmp")) ::unlink(entry->path().c_str());  // cut short: nothing was begun
+      // Cut short: nothing was begun. Unless a server that drains beside us is writing it now.
+      if (name.ends_with(".tmp") && !child_of_name_runs(name)) ::unlink(entry->path().c_str());
       continue;
     }
     const std::optional<std::string> text = read_record(entry->path());

@@ -101,6 +101,7 @@ class LogWriter {
         if (next_fd_ >= 0) {  // between two batches, so between two records
           dup3(next_fd_, fd_, O_CLOEXEC);
           ::close(std::exchange(next_fd_, -1));
+          torn_ = false;
         }
       }
       write_out(writing);
@@ -108,6 +109,7 @@ class LogWriter {
   }
 
   void write_out(std::string_view bytes) {
+    if (torn_ && ::write(fd_, "\n", 1) == 1) torn_ = false;
     struct stat status = {};  // each time: it may be another file by now
     const bool is_file = fstat(fd_, &status) == 0 && S_ISREG(status.st_mode);
     const std::size_t write_bytes_max = is_file ? kFileWriteBytes : kPipeWriteBytes;
@@ -119,9 +121,13 @@ class LogWriter {
         continue;
       }
       const ssize_t written = ::write(fd_, bytes.data(), std::min(bytes.size(), write_bytes_max));
-      if (written > 0) bytes.remove_prefix(static_cast<std::size_t>(written));
+      if (written > 0) {
+        torn_ = bytes[static_cast<std::size_t>(written) - 1] != '\n';
+        bytes.remove_prefix(static_cast<std::size_t>(written));
+      }
       if (written < 0 && errno != EINTR && errno != EAGAIN) break;  // reader gone, disk full
     }
+    if (bytes.starts_with('\n')) bytes.remove_prefix(1);  // its record is whole
     dropped_.add(static_cast<std::uint64_t>(std::ranges::count(bytes, '\n')));
   }
 
@@ -133,6 +139,7 @@ class LogWriter {
   std::mutex mutex_;
   std::condition_variable wake_;
   std::string filling_;
+  bool torn_ = false;  // the disk was full in the middle of a record: the next one begins a line
   bool stopping_ = false;
   std::chrono::steady_clock::time_point give_up_at_;
 };

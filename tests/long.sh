@@ -11,7 +11,7 @@ attempt() { echo "== $*"; "$@" || { failed=$((failed + 1)); echo "FAILED: $*"; }
 
 echo "kills: $WEIR_KILLS, seed $WEIR_KILL_SEED"
 attempt env -C tests/e2e WEIR_BINARY="$PWD/build/release/server/weir" python3 -W ignore \
-  -m unittest kill_test drain_test -v
+  -m unittest kill_test drain_test exhaustion_test durability_test -v
 
 mkdir -p build/test-logs
 for source in tests/fuzz/*_fuzz.cc; do

@@ -204,6 +204,18 @@ TEST_F(PushJournalTest, a_record_that_cannot_be_read_is_dropped) {
   EXPECT_EQ(records(), 0U);
 }
 
+TEST_F(PushJournalTest, a_draft_is_removed_unless_another_server_may_be_writing_it) {
+  const Waiting child(repository.path());
+  PushJournal journal(directory);
+  const std::string live = std::to_string(child.pid()) + "-" + std::to_string(child.start_ticks());
+  const std::string others[] = {"1-1-1.push.tmp", live + "1-1.push.tmp", "x.tmp", "7.push.tmp"};
+  for (const std::string& name : others) std::ofstream(directory + "/" + name) << "cut sh";
+  std::ofstream(directory + "/" + live + "-1.push.tmp") << "cut sh";
+  journal.recover();
+  EXPECT_TRUE(fs::exists(directory + "/" + live + "-1.push.tmp"));
+  EXPECT_EQ(records(), 1U);
+}
+
 TEST_F(PushJournalTest, a_folder_that_cannot_be_written_is_an_error) {
   PushJournal journal("/proc/nonexistent");
   Waiting child(repository.path());
