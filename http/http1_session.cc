@@ -137,6 +137,7 @@ void Http1Session::begin_exchange() {
   continue_sent_ = false;
   body_left_ = head.content_length.value_or(0);
   discarded_ = 0;
+  discard_mark_ = 0;
   head_made_ = false;
   response_done_ = false;
   chunk_open_ = false;
@@ -517,6 +518,10 @@ void Http1Session::on_stream_closed() {
 
 void Http1Session::expired() {
   if (end_of_data_ && running_) return check_half_closed();
+  if (phase_ == Phase::discard && discarded_ - discard_mark_ >= kDiscardProgressBytesMin) {
+    discard_mark_ = discarded_;
+    return arm(kDiscardTimeout);
+  }
   if (phase_ == Phase::head && exchange_) return refuse(408, "the request head took too long");
   close();
 }

@@ -25,7 +25,9 @@ class ServerConnection;
 inline constexpr std::size_t kInboxBytesMax = 16 * 1024;  // pipelined behind the current request
 // Dropped after an early answer: clients that keep sending read the answer only afterwards.
 inline constexpr std::uint64_t kDiscardBytesMax = 64 * 1024 * 1024;
+// For so many bytes: whoever sends them slower is cut, with or without a look at the answer.
 inline constexpr io::Duration kDiscardTimeout = std::chrono::seconds(30);
+inline constexpr std::uint64_t kDiscardProgressBytesMin = 30 * 1024;
 // An error promises to keep the connection when at most this much is to be dropped: more costs more
 // than a handshake.
 inline constexpr std::uint64_t kDiscardBytesReuseMax = 64 * 1024;
@@ -132,6 +134,7 @@ class Http1Session final : public Session {
   bool continue_sent_ = false;
   std::uint64_t body_left_ = 0;
   std::uint64_t discarded_ = 0;
+  std::uint64_t discard_mark_ = 0;  // discarded_ when the timer was last armed
 
   // The response.
   std::string pending_;  // framing bytes that go before the next body bytes

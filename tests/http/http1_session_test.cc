@@ -238,6 +238,22 @@ TEST_F(Http1SessionTest, ends_a_refused_upload_that_never_stops) {
   EXPECT_TRUE(run_until_closed());
 }
 
+TEST_F(Http1SessionTest, waits_for_a_refused_upload_that_is_slow_but_comes) {
+  TestClient client(server);
+  const std::size_t piece = kDiscardProgressBytesMin;
+  EXPECT_TRUE(
+      client.send(post("/refuse", "Content-Length: " + std::to_string(3 * piece) + "\r\n")));
+  for (int pieces = 0; pieces < 3; ++pieces) {
+    EXPECT_TRUE(client.send(std::string(piece, 'x')));
+    server.run_turns(20);
+    if (pieces < 2) server.advance(kDiscardTimeout + std::chrono::seconds(1));
+  }
+  EXPECT_EQ(client.receive_until_end(),
+            answer("413 Content Too Large", "content-length: 10\r\nconnection: close\r\n",
+                   "too large\n"));
+  EXPECT_FALSE(client.reset());
+}
+
 TEST_F(Http1SessionTest, answers_head_without_a_body) {
   TestClient client(server);
   const std::string head = "HEAD /hello HTTP/1.1\r\nHost: h\r\n\r\n";
