@@ -40,6 +40,7 @@ class Simulation {
     std::unique_ptr<http::ClientConnection> connection;
     int fd = -1;
     bool cut = false;
+    bool http2 = false;
   };
 
   io::Task<void> drain_in_the_middle();
@@ -214,6 +215,7 @@ io::Task<bool> Simulation::connect(const ClientScript& script, Connected& state,
     options.server_name = "localhost";
   }
   state.cut = false;
+  state.http2 = script.http2;
   state.fd = backend_->connect_to(server_.listener(script.tls));
   auto connected = co_await http::connect_client_fd(
       loop_, state.fd, std::move(options), io::Deadline::after(loop_.now(), kRequestPatience));
