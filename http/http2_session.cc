@@ -122,6 +122,11 @@ void Http2Session::on_end_of_data() {
 
 void Http2Session::stream_opened(std::int32_t id) {
   watch();
+  if (id > last_stream_id_) {
+    // The GOAWAY that lets the client ask again elsewhere is under way: not to be done twice.
+    nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, id, NGHTTP2_REFUSED_STREAM);
+    return;
+  }
   if (++requests_ == kRequestsPerConnectionMax) drain();
   if (exchanges_ >= kHttp2StreamsMax) {
     nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, id, NGHTTP2_REFUSED_STREAM);
@@ -354,9 +359,8 @@ void Http2Session::drain() {
 void Http2Session::second_goaway() {
   const Entered entered(*this);
   if (ended_ || stream_closed_) return;
-  nghttp2_submit_goaway(session_, NGHTTP2_FLAG_NONE,
-                        nghttp2_session_get_last_proc_stream_id(session_), NGHTTP2_NO_ERROR,
-                        nullptr, 0);
+  last_stream_id_ = nghttp2_session_get_last_proc_stream_id(session_);
+  nghttp2_submit_goaway(session_, NGHTTP2_FLAG_NONE, last_stream_id_, NGHTTP2_NO_ERROR, nullptr, 0);
   ask_write_if_wanted();
 }
 

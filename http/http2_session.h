@@ -128,6 +128,7 @@ class Http2Session final : public Session {
   bool write_asked_ = false;
   bool paused_ = false;  // a stream has more than this turn may carry
   bool draining_ = false;
+  std::int32_t last_stream_id_ = INT32_MAX;  // as the final GOAWAY names it
   bool abusive_ = false;
   bool ending_known_ = false;  // why the connection will end was said or logged
   bool ended_ = false;         // the Stream is being closed by us

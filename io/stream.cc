@@ -559,6 +559,7 @@ void Stream::linger() {
     return close(impl_->reason);
   }
   phase_ = Phase::lingering;
+  impl_->acknowledged_mark = acknowledged_bytes(socket_.fd());
   arm_timer(kLingerTimeout);
   socket_.recv();
 }
@@ -606,10 +607,19 @@ void Stream::timer_expired() {
       if (info_.tls) HandshakeMetrics::instance().timed_out.add();
       return close(CloseReason::handshake_timeout);
     case Phase::lingering:
-      return close(impl_->reason);
+      return check_linger();
     default:
       return check_stall();
   }
+}
+
+// To close under bytes that come in, such as the window updates of a slow reader, would make the
+// kernel drop those that are still to go out.
+void Stream::check_linger() {
+  const std::uint64_t acknowledged = acknowledged_bytes(socket_.fd());
+  if (acknowledged == impl_->acknowledged_mark) return close(impl_->reason);
+  impl_->acknowledged_mark = acknowledged;
+  arm_timer(kLingerTimeout);
 }
 
 // A slow peer may take longer than the timeout for one send: what its kernel acknowledged counts.

@@ -163,6 +163,7 @@ class Stream final : SocketHandler, WriteSource {
   // Timer
   void arm_timer(Duration after);
   void timer_expired();
+  void check_linger();
   void check_stall();
   void at_turn_end();
 
@@ -179,6 +180,6 @@ class Stream final : SocketHandler, WriteSource {
 };
 
 inline constexpr std::size_t kLingerBytesMax = 64 * 1024;
-inline constexpr Duration kLingerTimeout = 1s;
+inline constexpr Duration kLingerTimeout = 1s;  // in which the peer acknowledged nothing new
 
 }  // namespace weir::io
