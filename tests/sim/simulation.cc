@@ -302,8 +302,13 @@ void Simulation::judge(Request& request, const Connected& state, bool left,
     }
     // A drain refuses what it has not begun; what it has begun it finishes.
     const bool too_late = server_.draining() && request.handled == 0;
-    const bool excused =
-        left || state.cut || too_late || !request.can_complete() || code == io::Errc::cancelled;
+    // After the last answer of a drain the server lingers while its kernel says that bytes are
+    // acknowledged; ours does not say.
+    const bool tail = server_.draining() && state.http2 && request.released && !request.saw_stop;
+    // One that asks whether to send its body, and sends it without a look, may be cut.
+    const bool deaf = request.kind == RequestKind::early && request.expect && !state.http2;
+    const bool excused = left || state.cut || too_late || tail || deaf || !request.can_complete() ||
+                         code == io::Errc::cancelled;
     if (!excused) {
       violation("failed without a reason, " + io::to_string(answer.error()) + ": " +
                 describe(request));
