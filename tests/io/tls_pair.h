@@ -60,7 +60,8 @@ struct TlsEnd {
     while (!plaintext.empty()) {
       const std::size_t taken =
           with_output([&](TlsOutput& out) { return engine.write(bytes_of(plaintext), out); });
-      if (taken == 0 && !engine.output_waiting()) return;  // failed, or not open: it takes nothing
+      const bool failed = !engine.error_text().empty();  // what waits then waits for ever
+      if (taken == 0 && (failed || !engine.output_waiting())) return;  // or it is not open
       plaintext.remove_prefix(taken);
     }
   }
