@@ -220,6 +220,15 @@ void log_event(LogLevel level, std::string_view message) {
 
 void append_json_escaped(std::string& out, std::string_view text) {
   while (!text.empty()) {
+    // Nearly all text needs no escape: it goes out in one piece.
+    std::size_t plain = 0;
+    while (plain < text.size() && text[plain] >= 0x20 && text[plain] < 0x7f && text[plain] != '"' &&
+           text[plain] != '\\') {
+      ++plain;
+    }
+    out.append(text.substr(0, plain));
+    text.remove_prefix(plain);
+    if (text.empty()) return;
     const char c = text.front();
     std::size_t taken = 1;
     if (c == '"' || c == '\\') {

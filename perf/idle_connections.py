@@ -127,7 +127,8 @@ def main():
     parser.add_argument("--connections", type=int, default=10000)
     options = parser.parse_args()
     files = 2 * options.connections + 10_000
-    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))  # needs root
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < files:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))  # needs root
     rows = []
     for protocol, name, target in (("http/1.1", "HTTP/1.1", 20), ("h2", "HTTP/2", 48)):
         pss, kernel = grown(protocol, options.connections)

@@ -37,13 +37,25 @@ void append_number(std::string& out, std::string_view name, std::int64_t value) 
   out += std::to_string(value);
 }
 
-std::string utc_time(std::int64_t unix_ns) {
+// "2026-01-31T12:00:00.123Z"; the part that changes once a second is made once a second.
+void append_utc_time(std::string& out, std::int64_t unix_ns) {
+  thread_local std::time_t made_for = -1;
+  thread_local std::string second;
   const std::time_t seconds = unix_ns / 1'000'000'000;
-  std::tm parts{};
-  gmtime_r(&seconds, &parts);
-  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z", parts.tm_year + 1900,
-                     parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec,
-                     unix_ns / 1'000'000 % 1000);
+  if (seconds != made_for) {
+    std::tm parts{};
+    gmtime_r(&seconds, &parts);
+    second =
+        fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.", parts.tm_year + 1900, parts.tm_mon + 1,
+                    parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec);
+    made_for = seconds;
+  }
+  const auto ms = static_cast<unsigned>(unix_ns / 1'000'000 % 1000);
+  out += second;
+  out += static_cast<char>('0' + ms / 100);
+  out += static_cast<char>('0' + ms / 10 % 10);
+  out += static_cast<char>('0' + ms % 10);
+  out += 'Z';
 }
 
 std::string_view version_text(http::Version version) {
@@ -116,7 +128,7 @@ std::string render_request_record(const Request& request, int loop, io::Instant 
   std::string out;
   out.reserve(768);
   out += "{\"time\":\"";
-  out += utc_time(unix_ns);
+  append_utc_time(out, unix_ns);
   out += "\",\"record\":\"request\"";
   append_field(out, "id", request.id);
   append_field(out, "trace", request.trace.trace_id_text());
