@@ -365,11 +365,12 @@ void Stream::deliver() {
 void Stream::deliver_plaintext() {
   TlsEngine& engine = *impl_->engine;
   while (phase_ == Phase::open && !reading_paused_) {
+    impl_->input_blocked = false;
+    if (engine.read_exhausted()) return;
     // Reading makes records only in answer to rare ones: they wait in the engine, and no output
     // buffer is taken for them in advance.
     TlsOutput none{nullptr, 0, 0};
     impl_->output.seal();
-    impl_->input_blocked = false;
     const TlsRead read = engine.read(plaintext, none);
     if (engine.output_waiting()) {
       impl_->input_blocked = true;

@@ -110,7 +110,7 @@ void TlsEngine::Impl::drain_spill(TlsOutput& out) {
 
 bool TlsEngine::Impl::begin(TlsOutput& out) {
   output = &out;
-  ERR_clear_error();
+  if (ERR_peek_error() != 0) ERR_clear_error();  // to clear an empty one is dear
   drain_spill(out);
   return spill.empty();
 }
@@ -204,9 +204,16 @@ bool TlsEngine::handshake_done() const {
   return SSL_is_init_finished(impl_->ssl.get()) == 1;
 }
 
+bool TlsEngine::read_exhausted() const {
+  const SSL* ssl = impl_->ssl.get();
+  return !impl_->failed && impl_->input.empty() && impl_->spill.empty() &&
+         SSL_has_pending(ssl) == 0 && SSL_get_shutdown(ssl) == 0;
+}
+
 TlsRead TlsEngine::read(std::span<std::uint8_t> plaintext, TlsOutput& output) {
   std::size_t total = 0;
   while (total < plaintext.size()) {
+    if (total > 0 && read_exhausted()) break;
     std::size_t bytes = 0;
     TlsStatus status = TlsStatus::failed;
     if (!impl_->failed) {

@@ -58,6 +58,8 @@ class TlsEngine {
   TlsStatus handshake(TlsOutput& output);
   bool handshake_done() const;
   TlsRead read(std::span<std::uint8_t> plaintext, TlsOutput& output);
+  // read() could only answer want_input: cheaper than to ask it. Maybe false when it would.
+  bool read_exhausted() const;
   // Encrypts as much of `plaintext` as fits whole records into `output`; returns bytes taken:
   // plaintext_room() at most, and 0 after a failure.
   std::size_t write(std::span<const std::uint8_t> plaintext, TlsOutput& output);

@@ -159,6 +159,31 @@ TEST(TlsEngine, close_notify_ends_the_stream_after_what_was_written) {
   EXPECT_EQ(pair.server.received, "still here");
 }
 
+TEST(TlsEngine, is_exhausted_only_while_a_read_would_find_nothing) {
+  for (const int version : {TLS1_3_VERSION, TLS1_2_VERSION}) {
+    Pair pair(65536, version);
+    exchange(pair.client, pair.server);
+    TlsEngine& engine = pair.server.engine;
+    EXPECT_TRUE(engine.read_exhausted());
+    pair.client.write("abcdef");
+    const std::string record = std::exchange(pair.client.sent, "");
+    pair.server.feed(record.substr(0, 10));
+    EXPECT_EQ(pair.server.status, TlsStatus::want_input);
+    engine.feed(bytes_of(record).subspan(10));
+    EXPECT_FALSE(engine.read_exhausted());
+    std::array<std::uint8_t, 3> half;
+    TlsOutput none{nullptr, 0, 0};
+    EXPECT_EQ(engine.read(half, none).bytes, 3U);
+    EXPECT_FALSE(engine.read_exhausted());
+    EXPECT_EQ(engine.read(half, none).bytes, 3U);
+    EXPECT_TRUE(engine.read_exhausted());
+    pair.client.shutdown();
+    exchange(pair.client, pair.server);
+    EXPECT_EQ(pair.server.status, TlsStatus::closed);
+    EXPECT_FALSE(engine.read_exhausted());  // the end is told at each read
+  }
+}
+
 TEST(TlsEngine, stashed_input_survives_the_callers_buffer) {
   Pair pair;
   exchange(pair.client, pair.server);
