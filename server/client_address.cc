@@ -123,6 +123,8 @@ bool Networks::contains(std::string_view address) const {
 
 std::string client_address(std::string_view peer, const http::RequestHead& head,
                            const Networks& proxies) {
+  // Nobody's word counts, and dotted addresses have one spelling: the usual case.
+  if (proxies.empty() && peer.find(':') == std::string_view::npos) return std::string(peer);
   const auto parsed = parse_address(peer);
   if (!parsed) return std::string(peer);
   AddressBytes current = *parsed;

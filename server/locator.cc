@@ -1,6 +1,7 @@
 #include "server/locator.h"
 
 #include <array>
+#include <atomic>
 #include <list>
 #include <mutex>
 #include <string_view>
@@ -17,13 +18,19 @@ namespace {
 // at once.
 constexpr io::Duration kTrustMax = std::chrono::seconds(5);
 
+// A lookup, and when it was last begun to compare it with the disk.
+struct Known {
+  Known(Lookup found, io::Instant at) : lookup(std::move(found)), made_at(at), checked_at(at) {}
+
+  const Lookup lookup;
+  const io::Instant made_at;
+  std::atomic<io::Instant> checked_at;
+};
+
 // Least recently used names leave first. Sharded: loops rarely meet.
 class LookupCache {
  public:
-  struct Entry {
-    std::shared_ptr<const Lookup> lookup;
-    io::Instant made_at;
-  };
+  using Entry = std::shared_ptr<Known>;
 
   Entry find(const std::string& name) {
     Shard& shard = shard_of(name);
@@ -98,12 +105,18 @@ Locator::Locator(std::string root, io::BlockingPool& pool, const io::Clock& cloc
 
 Locator::~Locator() = default;
 
-io::Task<io::Result<Location>> Locator::locate(std::string tenant, std::string path) {
+io::Task<io::Result<Location>> Locator::locate(std::string tenant, std::string path,
+                                               io::Instant since) {
   const std::string name = tenant + "/" + path;
   const io::Instant now = impl_->clock.now();
   const LookupCache::Entry known = impl_->cache.find(name);
-  if (known.lookup && now - known.made_at < kTrustMax && still_there(*known.lookup)) {
-    co_return known.lookup->location;
+  if (known && now - known->made_at < kTrustMax) {
+    const Location& location = known->lookup.location;
+    if (known->checked_at.load(std::memory_order_relaxed) > since) co_return location;
+    if (still_there(known->lookup)) {
+      known->checked_at.store(now, std::memory_order_relaxed);
+      co_return location;
+    }
   }
   auto job = [root = impl_->root, tenant, path] { return look_up_repository(root, tenant, path); };
   auto ran = co_await impl_->pool.run(std::move(job));
@@ -114,13 +127,13 @@ io::Task<io::Result<Location>> Locator::locate(std::string tenant, std::string p
     const io::Error& error = looked_up.error();
     co_return io::fail(io::Errc::unavailable, error.where, error.sys_errno);
   }
-  auto fresh = std::make_shared<Lookup>(std::move(*looked_up));
-  if (fresh->location.kind == RepositoryKind::missing) {
+  Location location = looked_up->location;
+  if (location.kind == RepositoryKind::missing) {
     impl_->cache.erase(name);
-    co_return fresh->location;
+  } else {
+    impl_->cache.put(name, std::make_shared<Known>(std::move(*looked_up), now));
   }
-  impl_->cache.put(name, {.lookup = fresh, .made_at = now});
-  co_return fresh->location;
+  co_return location;
 }
 
 }  // namespace weir::server

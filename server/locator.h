@@ -4,8 +4,9 @@
 // a repository; no symlink,
 // `.git` file or commondir leaves the root (openat2 RESOLVE_BENEATH). Git or Mercurial is told by
 // what is on disk. Blocking calls run on the BlockingPool, but for names that were found lately:
-// their identity (device, inode, birth time) is checked again with a few fstatat calls. Cache:
-// kLocatorEntriesMax, LRU, shared by loops.
+// their identity (device, inode, birth time) is checked again with a few statx calls, once for all
+// requests whose heads had arrived before that check began. Cache: kLocatorEntriesMax, LRU, shared
+// by loops.
 
 #include <cstdint>
 #include <memory>
@@ -32,8 +33,9 @@ class Locator {
  public:
   Locator(std::string root, io::BlockingPool& pool, const io::Clock& clock);
   ~Locator();
+  // The answer held at some time after `since`, when the request's head had arrived.
   // Errc::unavailable: the root cannot be read (never answered as "missing").
-  io::Task<io::Result<Location>> locate(std::string tenant, std::string path);
+  io::Task<io::Result<Location>> locate(std::string tenant, std::string path, io::Instant since);
 
  private:
   struct Impl;

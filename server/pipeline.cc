@@ -204,8 +204,8 @@ io::Task<bool> Pipeline::identify(Request& request, const Policy& policy) {
 }
 
 io::Task<bool> Pipeline::locate(Request& request, const Policy& policy) {
-  const io::Result<Location> location =
-      co_await shared_.locator.locate(request.route.tenant, request.route.path);
+  const io::Result<Location> location = co_await shared_.locator.locate(
+      request.route.tenant, request.route.path, request.exchange.arrived_at());
   if (!location) {
     request.decision = "storage_unavailable";
     request.detail = io::to_string(location.error());

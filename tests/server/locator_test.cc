@@ -21,7 +21,7 @@ class LocatorTest : public testing::Test {
     std::ofstream(path + "/HEAD") << "ref: refs/heads/main\n";
   }
   io::Result<Location> locate(const std::string& path) {
-    return test.run(locator.locate("t", path));
+    return test.run(locator.locate("t", path, clock.now()));
   }
 
   TemporaryFolder folder;
@@ -52,6 +52,17 @@ TEST_F(LocatorTest, notices_deletion_and_return_at_once) {
   EXPECT_NE(second->repository->id, first->repository->id);
 }
 
+TEST_F(LocatorTest, shares_a_look_that_began_after_the_request_had_arrived) {
+  make_git(folder.path() + "/t/a.git");
+  ASSERT_EQ(locate("a")->kind, RepositoryKind::git);
+  const io::Instant arrived = clock.now();
+  clock.advance(std::chrono::nanoseconds(1));
+  ASSERT_EQ(locate("a")->kind, RepositoryKind::git);  // of another one, that looked after `arrived`
+  fs::remove_all(folder.path() + "/t/a.git");
+  EXPECT_EQ(test.run(locator.locate("t", "a", arrived))->kind, RepositoryKind::git);
+  EXPECT_EQ(locate("a")->kind, RepositoryKind::missing);
+}
+
 TEST_F(LocatorTest, looks_again_after_a_while) {
   make_git(folder.path() + "/t/a.git");
   ASSERT_EQ(locate("a")->kind, RepositoryKind::git);
@@ -62,7 +73,7 @@ TEST_F(LocatorTest, looks_again_after_a_while) {
 
 TEST_F(LocatorTest, answers_unavailable_when_the_root_is_gone) {
   Locator lost(folder.path() + "/gone", pool, clock);
-  const auto answer = test.run(lost.locate("t", "a"));
+  const auto answer = test.run(lost.locate("t", "a", clock.now()));
   ASSERT_FALSE(answer);
   EXPECT_EQ(answer.error().code, io::Errc::unavailable);
 }
