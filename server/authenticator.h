@@ -3,7 +3,8 @@
 // "weir_<id>_<secret>_<checksum>" (Basic password, whatever the user name, or Bearer); only their
 // SHA-256 is stored. The store behind it is an interface: a file now, a database table later. Wrong
 // guesses are damped per (address, credential id) in a bounded table; a valid credential is never
-// delayed. Thread-safe: shared by loops. No secret is ever logged, copied into an error or kept.
+// delayed, and is recognized by its digest while its loop remembers it (verified_tokens.h).
+// Thread-safe: shared by loops. No secret is ever logged, copied into an error or kept.
 
 #include <cstdint>
 #include <memory>
@@ -15,6 +16,7 @@
 #include "io/error.h"
 #include "io/task.h"
 #include "server/principal.h"
+#include "server/verified_tokens.h"
 
 namespace weir::server {
 
@@ -33,6 +35,8 @@ class TokenStore {
   virtual ~TokenStore() = default;
   // nullopt: no such token. Errc::unavailable: cannot tell now (never answered as "no").
   virtual io::Task<io::Result<std::optional<StoredToken>>> find(std::string id) = 0;
+  // Another number after each change of what find() may answer. Any thread.
+  virtual std::uint64_t version() const = 0;
 };
 
 enum class AuthStatus : std::uint8_t {
@@ -53,8 +57,10 @@ class Authenticator {
  public:
   Authenticator(std::shared_ptr<TokenStore> store, const io::Clock& clock);
   ~Authenticator();
-  // `authorization`: the header's value ("" = absent). `address`: of the client.
-  io::Task<Authentication> authenticate(std::string authorization, std::string address);
+  // `authorization`: the header's value ("" = absent). `address`: of the client. `verified`: of the
+  // calling loop. All of them outlive the task.
+  io::Task<Authentication> authenticate(std::string_view authorization, std::string_view address,
+                                        VerifiedTokens& verified);
 
  private:
   struct Impl;

@@ -98,6 +98,7 @@ void Pipeline::on_refused(const io::StreamInfo& peer, int status, std::string_vi
 void Pipeline::set_policy(std::shared_ptr<const Policy> policy) {
   policy_ = std::move(policy);
   sessions_.clear();
+  verified_.clear();
 }
 
 void Pipeline::housekeeping() {
@@ -160,9 +161,9 @@ io::Task<void> Pipeline::answer(Request& request, std::shared_ptr<const Policy> 
 }
 
 io::Task<bool> Pipeline::identify(Request& request, const Policy& policy) {
-  std::string authorization(request.exchange.head().field("authorization").value_or(""));
-  const Authentication found =
-      co_await shared_.authenticator.authenticate(std::move(authorization), request.client_address);
+  Authentication found = co_await shared_.authenticator.authenticate(
+      request.exchange.head().field("authorization").value_or(""), request.client_address,
+      verified_);
   switch (found.status) {
     case AuthStatus::anonymous:
     case AuthStatus::known:
@@ -191,8 +192,10 @@ io::Task<bool> Pipeline::identify(Request& request, const Policy& policy) {
       co_return false;
     }
   }
-  request.principal = found.principal;
-  live_.update([&] { request.live.principal = request.principal.subject; });
+  request.principal = std::move(found.principal);
+  if (!request.principal.anonymous()) {
+    live_.update([&] { request.live.principal = request.principal.subject; });
+  }
   const Authorization verdict =
       policy.authorizer.authorize(request.principal, request.route.tenant, rule_name(request.route),
                                   access_of(request.route), true);

@@ -67,6 +67,7 @@ class Pipeline final : public http::ExchangeHandler {
   git::GitEnvironment environment_;
   std::shared_ptr<const Policy> policy_;
   SessionRecords sessions_;
+  VerifiedTokens verified_;
   LiveRequests live_;
   io::TaskScope scope_;
 };

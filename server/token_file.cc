@@ -229,6 +229,7 @@ std::string TokenFile::reload() {
   }
   const std::lock_guard lock(mutex_);
   table_ = std::move(fresh);
+  version_.fetch_add(1, std::memory_order_release);
   return "";
 }
 

@@ -7,6 +7,7 @@
 // are skipped:
 //   id  sha256-of-secret(hex)  tenant  subject  scopes  created(unix s)  expires(unix s, 0: never)
 
+#include <atomic>
 #include <cstdint>
 #include <expected>
 #include <functional>
@@ -34,6 +35,7 @@ class TokenFile final : public TokenStore {
   // counts as wrong: one stray rm does not lock everybody out.
   std::string reload();
   std::size_t size() const;
+  std::uint64_t version() const override { return version_.load(std::memory_order_acquire); }
 
  private:
   using Table = std::unordered_map<std::string, StoredToken>;
@@ -43,6 +45,7 @@ class TokenFile final : public TokenStore {
   const std::string path_;
   mutable std::mutex mutex_;  // guards the pointer only
   std::shared_ptr<const Table> table_ = std::make_shared<Table>();
+  std::atomic<std::uint64_t> version_{0};
 };
 
 // `path` is for the texts of errors. Pure.

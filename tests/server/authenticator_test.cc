@@ -20,7 +20,9 @@ class FakeStore final : public TokenStore {
     if (found == tokens.end()) co_return std::nullopt;
     co_return found->second;
   }
+  std::uint64_t version() const override { return changes; }
   std::map<std::string, StoredToken> tokens;
+  std::uint64_t changes = 0;
   int look_ups = 0;
   bool down = false;
 };
@@ -38,13 +40,13 @@ class AuthenticatorTest : public testing::Test {
                        .created_unix_s = 1,
                        .expires_unix_s = expires_unix_s};
     store->tokens.emplace(stored.id, stored);
+    ++store->changes;
     return token;
   }
-  Authentication ask(std::string authorization, std::string address = "192.0.2.1") {
-    return run_now(authenticator.authenticate(std::move(authorization), std::move(address)))
-        .value();
+  Authentication ask(const std::string& authorization, const std::string& address = "192.0.2.1") {
+    return run_now(authenticator.authenticate(authorization, address, verified)).value();
   }
-  AuthStatus status(std::string authorization) { return ask(std::move(authorization)).status; }
+  AuthStatus status(const std::string& authorization) { return ask(authorization).status; }
   // Another token with the same id and a right checksum cannot be made by hand: forge one by
   // storing another secret under the id of a real token.
   std::string forged() {
@@ -57,6 +59,7 @@ class AuthenticatorTest : public testing::Test {
   std::shared_ptr<FakeStore> store = std::make_shared<FakeStore>();
   io::ManualClock clock;
   Authenticator authenticator{store, clock};
+  VerifiedTokens verified;
 };
 
 TEST_F(AuthenticatorTest, knows_the_holder_of_a_token) {
@@ -103,6 +106,39 @@ TEST_F(AuthenticatorTest, refuses_a_token_from_the_second_it_expires) {
   EXPECT_EQ(status("Bearer " + token), AuthStatus::wrong);
 }
 
+TEST_F(AuthenticatorTest, knows_a_token_again_without_asking_the_store) {
+  const std::string token = add();
+  for (int i = 0; i < 3; ++i) {
+    const Authentication answer = ask("Bearer " + token);
+    EXPECT_EQ(answer.status, AuthStatus::known);
+    EXPECT_EQ(answer.principal.token_id, parse_token(token)->id);
+    EXPECT_EQ(answer.principal.subject, "robot");
+  }
+  EXPECT_EQ(store->look_ups, 1);
+}
+
+TEST_F(AuthenticatorTest, refuses_a_token_that_was_known_from_the_change_that_revokes_it) {
+  const std::string token = add();
+  EXPECT_EQ(status("Bearer " + token), AuthStatus::known);
+  store->tokens.clear();
+  ++store->changes;
+  EXPECT_EQ(status("Bearer " + token), AuthStatus::wrong);
+}
+
+TEST_F(AuthenticatorTest, sees_changed_rights_of_a_token_that_was_known) {
+  const std::string token = add();
+  EXPECT_TRUE(ask("Bearer " + token).principal.has(Scope::push));
+  store->tokens.at(std::string(parse_token(token)->id)).scopes = 1;
+  ++store->changes;
+  EXPECT_FALSE(ask("Bearer " + token).principal.has(Scope::push));
+}
+
+TEST_F(AuthenticatorTest, asks_the_store_about_each_wrong_secret) {
+  const std::string token = forged();
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(status("Bearer " + token), AuthStatus::wrong);
+  EXPECT_EQ(store->look_ups, 3);
+}
+
 TEST_F(AuthenticatorTest, never_takes_a_store_that_cannot_answer_for_a_no) {
   const std::string token = add();
   store->down = true;
@@ -116,6 +152,7 @@ TEST_F(AuthenticatorTest, damps_guesses_and_never_a_valid_credential) {
   const std::string id(parse_token(valid)->id);
   const std::string good_hash = store->tokens[id].secret_sha256_hex;
   store->tokens[id].secret_sha256_hex = io::to_hex(io::sha256("another secret"));
+  ++store->changes;
   for (int i = 0; i < 10; ++i) EXPECT_EQ(status("Bearer " + valid), AuthStatus::wrong);
   const Authentication damped = ask("Bearer " + valid);
   EXPECT_EQ(damped.status, AuthStatus::damped);
@@ -124,6 +161,7 @@ TEST_F(AuthenticatorTest, damps_guesses_and_never_a_valid_credential) {
   EXPECT_EQ(status("Bearer " + forged()), AuthStatus::wrong);  // another id
 
   store->tokens[id].secret_sha256_hex = good_hash;
+  ++store->changes;
   EXPECT_EQ(status("Bearer " + valid), AuthStatus::known);
 }
 
