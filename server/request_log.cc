@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <array>
 #include <charconv>
 #include <ctime>
 
@@ -12,6 +13,7 @@ namespace {
 
 constexpr std::size_t kUserAgentBytesMax = 200;
 constexpr std::size_t kPathBytesMax = 512;
+constexpr std::string_view kMark = "weir_";  // begins every token
 
 bool is_token_character(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
@@ -21,20 +23,28 @@ std::int64_t microseconds(io::Duration value) {
   return std::chrono::duration_cast<std::chrono::microseconds>(value).count();
 }
 
-void append_field(std::string& out, std::string_view name, std::string_view value) {
+// False for nearly all text, which then needs no copy.
+bool may_hold_token(std::string_view text) {
+  return text.find(kMark) != text.npos || text.find('%') != text.npos;
+}
+
+// `key`: all that stands before the value, its opening quote included.
+void append_field(std::string& out, std::string_view key, std::string_view value) {
   if (value.empty()) return;
-  out += ",\"";
-  out += name;
-  out += "\":\"";
+  out += key;
   io::append_json_escaped(out, value);
   out += '"';
 }
 
-void append_number(std::string& out, std::string_view name, std::int64_t value) {
-  out += ",\"";
-  out += name;
-  out += "\":";
-  out += std::to_string(value);
+void append_masked(std::string& out, std::string_view key, std::string_view value) {
+  if (may_hold_token(value)) return append_field(out, key, mask_tokens(value));
+  append_field(out, key, value);
+}
+
+void append_number(std::string& out, std::string_view key, std::int64_t value) {
+  std::array<char, 20> text;
+  out += key;
+  out.append(text.data(), std::to_chars(text.begin(), text.end(), value).ptr);
 }
 
 // "2026-01-31T12:00:00.123Z"; the part that changes once a second is made once a second.
@@ -71,7 +81,6 @@ std::string_view version_text(http::Version version) {
 }
 
 std::string mask_plain(std::string_view text) {
-  static constexpr std::string_view kMark = "weir_";
   std::string out;
   while (true) {
     const std::size_t at = text.find(kMark);
@@ -111,6 +120,7 @@ bool decode_once(std::string& text) {
 }  // namespace
 
 std::string mask_tokens(std::string_view text) {
+  if (!may_hold_token(text)) return std::string(text);
   std::string masked = mask_plain(text);
   if (text.find('%') == text.npos) return masked;
   // What a client escaped is a secret all the same. It is shown as sent unless a token comes out.
@@ -130,41 +140,46 @@ std::string render_request_record(const Request& request, int loop, io::Instant 
   out += "{\"time\":\"";
   append_utc_time(out, unix_ns);
   out += "\",\"record\":\"request\"";
-  append_field(out, "id", request.id);
-  append_field(out, "trace", request.trace.trace_id_text());
-  append_field(out, "address", request.client_address);
-  append_field(out, "principal", request.principal.subject);
-  append_field(out, "token", request.principal.token_id);
-  append_field(out, "method", head.method_text);
-  append_field(out, "path", mask_tokens(head.path.substr(0, kPathBytesMax)));
-  append_field(out, "tenant", mask_tokens(request.route.tenant));
-  append_field(out, "repository", mask_tokens(request.route.path));
-  append_field(out, "operation", request.operation);
-  append_field(out, "decision", request.decision);
-  append_number(out, "status", request.status);
-  if (request.cut) out += ",\"cut\":true";
-  append_field(out, "detail", mask_tokens(request.detail));
-  append_number(out, "bytes_in", static_cast<std::int64_t>(exchange.body_bytes_received()));
-  append_number(out, "bytes_out", static_cast<std::int64_t>(exchange.response_bytes()));
-  append_number(out, "us", microseconds(now - exchange.arrived_at()));
-  out += fmt::format(",\"phase_us\":{{\"identify\":{},\"locate\":{},\"validate\":{},\"serve\":{}}}",
-                     microseconds(request.phases[0]), microseconds(request.phases[1]),
-                     microseconds(request.phases[2]), microseconds(request.phases[3]));
-  if (request.slot_wait.count() > 0)
-    append_number(out, "slot_wait_us", microseconds(request.slot_wait));
+  append_field(out, R"(,"id":")", request.id);
+  append_field(out, R"(,"trace":")", request.trace.trace_id_text());
+  append_field(out, R"(,"address":")", request.client_address);
+  append_field(out, R"(,"principal":")", request.principal.subject);
+  append_field(out, R"(,"token":")", request.principal.token_id);
+  append_field(out, R"(,"method":")", head.method_text);
+  append_masked(out, R"(,"path":")", head.path.substr(0, kPathBytesMax));
+  append_masked(out, R"(,"tenant":")", request.route.tenant);
+  append_masked(out, R"(,"repository":")", request.route.path);
+  append_field(out, R"(,"operation":")", request.operation);
+  append_field(out, R"(,"decision":")", request.decision);
+  append_number(out, R"(,"status":)", request.status);
+  if (request.cut) out += R"(,"cut":true)";
+  append_masked(out, R"(,"detail":")", request.detail);
+  append_number(out, R"(,"bytes_in":)", static_cast<std::int64_t>(exchange.body_bytes_received()));
+  append_number(out, R"(,"bytes_out":)", static_cast<std::int64_t>(exchange.response_bytes()));
+  append_number(out, R"(,"us":)", microseconds(now - exchange.arrived_at()));
+  append_number(out, R"(,"phase_us":{"identify":)", microseconds(request.phases[0]));
+  append_number(out, R"(,"locate":)", microseconds(request.phases[1]));
+  append_number(out, R"(,"validate":)", microseconds(request.phases[2]));
+  append_number(out, R"(,"serve":)", microseconds(request.phases[3]));
+  out += '}';
+  if (request.slot_wait.count() > 0) {
+    append_number(out, R"(,"slot_wait_us":)", microseconds(request.slot_wait));
+  }
   if (request.child_cpu_us > 0) {
-    append_number(out, "child_cpu_us", static_cast<std::int64_t>(request.child_cpu_us));
-    append_number(out, "child_rss_bytes", static_cast<std::int64_t>(request.child_rss_bytes_max));
+    append_number(out, R"(,"child_cpu_us":)", static_cast<std::int64_t>(request.child_cpu_us));
+    append_number(out, R"(,"child_rss_bytes":)",
+                  static_cast<std::int64_t>(request.child_rss_bytes_max));
   }
   if (request.repository_generation > 0) {
-    append_number(out, "generation", static_cast<std::int64_t>(request.repository_generation));
+    append_number(out, R"(,"generation":)",
+                  static_cast<std::int64_t>(request.repository_generation));
   }
-  append_field(out, "http", version_text(head.version));
-  append_field(out, "tls", exchange.peer().tls_version);
-  append_number(out, "git_protocol", request.route.protocol_version);
-  append_field(out, "agent",
-               mask_tokens(head.field("user-agent").value_or("").substr(0, kUserAgentBytesMax)));
-  append_number(out, "loop", loop);
+  append_field(out, R"(,"http":")", version_text(head.version));
+  append_field(out, R"(,"tls":")", exchange.peer().tls_version);
+  append_number(out, R"(,"git_protocol":)", request.route.protocol_version);
+  append_masked(out, R"(,"agent":")",
+                head.field("user-agent").value_or("").substr(0, kUserAgentBytesMax));
+  append_number(out, R"(,"loop":)", loop);
   out += '}';
   return out;
 }

@@ -28,6 +28,7 @@ TEST(Log, escapes_what_json_strings_may_not_hold) {
   const Row rows[] = {
       {"plain /path?x", "plain /path?x"},
       {"quote\" back\\", R"(quote\" back\\)"},
+      {"  !#[]^_~~}|`@AZaz09", "  !#[]^_~~}|`@AZaz09"},
       {"line\nfeed\r\t", R"(line\nfeed\u000d\u0009)"},
       {"\0\x1f\x7f"sv, R"(\u0000\u001f\u007f)"},
       {"gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x8c\x8a",
@@ -43,6 +44,18 @@ TEST(Log, escapes_what_json_strings_may_not_hold) {
       {"\xe2\x82x", R"(\ufffd\ufffdx)"},
   };
   for (const Row& row : rows) EXPECT_EQ(escaped(row.text), row.json) << row.json;
+}
+
+TEST(Log, finds_what_needs_an_escape_at_each_place_of_a_long_text) {
+  for (const char special : {'"', '\\', '\x00', '\x1f', '\x7f', '\xff'}) {
+    for (std::size_t at = 0; at < 20; ++at) {
+      std::string text(20, 'x');
+      text[at] = special;
+      std::string expected(at, 'x');
+      expected += escaped(std::string_view(&special, 1)) + std::string(19 - at, 'x');
+      EXPECT_EQ(escaped(text), expected) << at;
+    }
+  }
 }
 
 std::string read_all(int fd) {
