@@ -139,7 +139,13 @@ void PushJournal::child_died(const std::string& name) {
   settle_dead(record.common_dir, 0);
 }
 
-PushJournal::Swept PushJournal::recover() {
+PushJournal::Swept PushJournal::sweep() {
+  adopt_others();
+  return settle_dead("", 0);
+}
+
+// Reads the records that are not known here: those of earlier processes.
+void PushJournal::adopt_others() {
   std::error_code error;
   for (fs::directory_iterator entry(directory_, error), end; !error && entry != end;
        entry.increment(error)) {
@@ -148,6 +154,10 @@ PushJournal::Swept PushJournal::recover() {
       // Cut short: nothing was begun. Unless a server that drains beside us is writing it now.
       if (name.ends_with(".tmp") && !child_of_name_runs(name)) ::unlink(entry->path().c_str());
       continue;
+    }
+    {
+      const std::scoped_lock lock(mutex_);
+      if (entries_.contains(name)) continue;
     }
     const std::optional<std::string> text = read_record(entry->path());
     if (!text) {
@@ -163,11 +173,6 @@ PushJournal::Swept PushJournal::recover() {
     const std::scoped_lock lock(mutex_);
     entries_.try_emplace(name, Entry{std::move(*record), State::adopted});
   }
-  return sweep();
-}
-
-PushJournal::Swept PushJournal::sweep() {
-  return settle_dead("", 0);
 }
 
 PushJournal::Swept PushJournal::settle_dead(const std::string& common_dir, pid_t except) {
@@ -188,6 +193,10 @@ PushJournal::Swept PushJournal::settle_dead(const std::string& common_dir, pid_t
   }
   Swept swept;
   for (const auto& [name, record] : candidates) {
+    if (::access((directory_ + "/" + name).c_str(), F_OK) != 0) {  // settled by whose it was
+      remove_record(name);
+      continue;
+    }
     if (record.child_runs()) {
       ++swept.running;
       continue;

@@ -4,6 +4,7 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <atomic>
 
 namespace weir::http {
@@ -13,6 +14,17 @@ constexpr std::uint32_t kShortRoundTripUs = 1000;  // 256 KiB a millisecond is 2
 
 std::atomic<std::int64_t> budget_bytes{kUploadWindowBudgetBytes};
 std::atomic<std::int64_t> used_bytes{0};
+
+bool take_from_budget(std::int64_t bytes) {
+  const std::int64_t after = used_bytes.fetch_add(bytes, std::memory_order_relaxed) + bytes;
+  if (after <= budget_bytes.load(std::memory_order_relaxed)) return true;
+  used_bytes.fetch_sub(bytes, std::memory_order_relaxed);
+  return false;
+}
+
+void return_to_budget(std::int64_t bytes) {
+  used_bytes.fetch_sub(bytes, std::memory_order_relaxed);
+}
 
 }  // namespace
 
@@ -33,19 +45,30 @@ std::int64_t bandwidth_delay_bytes(int fd) {
 }
 
 UploadWindow::~UploadWindow() {
-  if (bytes_ > initial_) used_bytes.fetch_sub(bytes_ - initial_, std::memory_order_relaxed);
+  if (bytes_ > initial_) return_to_budget(bytes_ - initial_);
 }
 
 bool UploadWindow::grow(std::int64_t target) {
-  if (target <= bytes_) return false;
-  const std::int64_t wanted = target - bytes_;
-  const std::int64_t after = used_bytes.fetch_add(wanted, std::memory_order_relaxed) + wanted;
-  if (after > budget_bytes.load(std::memory_order_relaxed)) {
-    used_bytes.fetch_sub(wanted, std::memory_order_relaxed);
-    return false;
-  }
+  if (target <= bytes_ || !take_from_budget(target - bytes_)) return false;
   bytes_ = target;
   return true;
+}
+
+UploadAdvance::~UploadAdvance() {
+  return_to_budget(bytes_);
+}
+
+bool UploadAdvance::take(std::int64_t bytes) {
+  if (!take_from_budget(bytes)) return false;
+  bytes_ += bytes;
+  return true;
+}
+
+std::int64_t UploadAdvance::settle(std::int64_t bytes) {
+  const std::int64_t settled = std::min(bytes, bytes_);
+  return_to_budget(settled);
+  bytes_ -= settled;
+  return settled;
 }
 
 }  // namespace weir::http

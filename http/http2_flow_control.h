@@ -3,8 +3,10 @@
 // starts with kStreamWindowBytes and every connection with kConnectionWindowBytes; a window grows
 // to twice the bandwidth-delay product of its TCP connection. What it grows by is taken from one
 // budget of the process, so that many fast uploads cannot buy the machine's memory; when the budget
-// is empty windows stay as they are (uploads slow down, nothing fails). Windows: loop thread;
-// budget: any thread.
+// is empty windows stay as they are (uploads slow down, nothing fails). The same budget pays for
+// what is received and not yet read: only then is it given back to the connection's window at once,
+// so that an upload that waits for its turn does not hold up the others of its connection. Windows:
+// loop thread; budget: any thread.
 
 #include <cstdint>
 
@@ -40,6 +42,23 @@ class UploadWindow {
  private:
   std::int64_t bytes_;
   const std::int64_t initial_;
+};
+
+// Bytes of one stream that were given back to its connection's window before they were read.
+class UploadAdvance {
+ public:
+  UploadAdvance() = default;
+  ~UploadAdvance();
+  UploadAdvance(const UploadAdvance&) = delete;
+  UploadAdvance& operator=(const UploadAdvance&) = delete;
+
+  // False: the budget is spent, these bytes are to be given back when they are read.
+  bool take(std::int64_t bytes);
+  // `bytes` have been read: how many of them had been given back already.
+  std::int64_t settle(std::int64_t bytes);
+
+ private:
+  std::int64_t bytes_ = 0;
 };
 
 }  // namespace weir::http

@@ -177,6 +177,9 @@ void Http2Session::upload_received(Http2Stream& stream, std::span<const std::uin
   stream.deliver_body(bytes.first(direct));
   const auto rest = bytes.subspan(direct);
   stream.backlog_.append(reinterpret_cast<const char*>(rest.data()), rest.size());
+  if (stream.advance_.take(static_cast<std::int64_t>(bytes.size()))) {
+    nghttp2_session_consume_connection(session_, bytes.size());
+  }
 }
 
 void Http2Session::upload_end(Http2Stream& stream) {
@@ -206,7 +209,8 @@ void Http2Session::body_wanted(Http2Stream& stream) {
 void Http2Session::consume(Http2Stream& stream, std::uint64_t bytes) {
   if (bytes == 0) return;
   stream.consumed_bytes_ += bytes;
-  nghttp2_session_consume_connection(session_, bytes);
+  const auto settled = stream.advance_.settle(static_cast<std::int64_t>(bytes));
+  nghttp2_session_consume_connection(session_, bytes - static_cast<std::uint64_t>(settled));
   if (!stream.open_ || stream.upload_ended_) return;
   nghttp2_session_consume_stream(session_, stream.id_, bytes);
   stream.probed_bytes_ += static_cast<std::int64_t>(bytes);
@@ -407,6 +411,17 @@ void Http2Session::sweep() {
   connection_.stream().loop().timers().arm(watch_timer_, idle_end);
 }
 
+// libcurl up to 7.88 keeps the end of an upload in its own buffer if the socket was full at that
+// moment, and sends it only when it hears from us.
+void Http2Session::nudge(Http2Stream& stream) {
+  const bool all_read = stream.consumed_bytes_ == stream.received_bytes_;
+  const bool silent = stream.received_bytes_ == stream.swept_bytes_;
+  stream.swept_bytes_ = stream.received_bytes_;
+  if (stream.upload_ended_ || stream.received_bytes_ == 0 || !all_read || !silent) return;
+  nghttp2_submit_ping(session_, NGHTTP2_FLAG_NONE, nullptr);
+  ask_write_if_wanted();
+}
+
 void Http2Session::sweep_stream(Http2Stream& stream, io::Instant time) {
   if (!stream.open_) return;
   const bool output_waits =
@@ -415,6 +430,7 @@ void Http2Session::sweep_stream(Http2Stream& stream, io::Instant time) {
     client_left(stream, io::Errc::closed);
     return reset(stream, NGHTTP2_CANCEL);
   }
+  nudge(stream);
   // While a handler reads, it watches the upload's rate; what is dropped is watched here.
   if (!stream.released_ || stream.upload_ended_ || time - stream.rate_from_ < kBodyGrace) return;
   if (stream.received_bytes_ - stream.rate_bytes_ < kDiscardRateBytesMin) {

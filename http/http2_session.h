@@ -103,6 +103,7 @@ class Http2Session final : public Session {
   void retire(Http2Stream& stream);
   void watch();
   void sweep();
+  void nudge(Http2Stream& stream);
   void sweep_stream(Http2Stream& stream, io::Instant now);
   void second_goaway();
   io::Instant now() const;

@@ -51,9 +51,11 @@ class Http2Stream final : public Exchange,
   std::array<char, 20> length_text_{};  // backs content-length while the head waits to be sent
 
   UploadWindow window_{kStreamWindowBytes};
+  UploadAdvance advance_;
   std::string backlog_;  // received while the Exchange's queue was full
   std::uint64_t received_bytes_ = 0;
-  std::uint64_t consumed_bytes_ = 0;  // given back to the client's window
+  std::uint64_t consumed_bytes_ = 0;  // read, and given back to the stream's window
+  std::uint64_t swept_bytes_ = 0;     // received_bytes_ at the last sweep
   std::uint64_t discarded_bytes_ = 0;
   std::int64_t probed_bytes_ = 0;  // consumed since the window was last sized
   std::uint64_t sent_bytes_ = 0;

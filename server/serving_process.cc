@@ -207,7 +207,7 @@ bool ServingProcess::prepare_git(std::string& problem) {
       std::make_unique<io::ByteBudget>("requests", config_.limits.requests_held_bytes_max);
   sync_ = std::make_unique<git::SyncCoalescer>(*blocking_);
   journal_ = std::make_unique<git::PushJournal>(config_.state + "/pushes");
-  const git::PushJournal::Swept swept = journal_->recover();
+  const git::PushJournal::Swept swept = journal_->sweep();
   if (swept.records > 0) {
     io::log_event(io::LogLevel::warn,
                   fmt::format("cleaned up after {} pushes that were cut short", swept.records));

@@ -111,7 +111,7 @@ TEST_F(PushJournalTest, a_new_process_recovers_what_the_last_one_left) {
   }
   leave_files();
   PushJournal next(directory);
-  PushJournal::Swept swept = next.recover();
+  PushJournal::Swept swept = next.sweep();
   EXPECT_EQ(swept.running, 1U);  // the push goes on: nothing is touched
   EXPECT_TRUE(there("refs/heads/main.lock"));
   child.end();
@@ -200,20 +200,52 @@ TEST_F(PushJournalTest, a_record_that_cannot_be_read_is_dropped) {
   PushJournal journal(directory);
   std::ofstream(directory + "/1-2-3.push") << "weir push 1\npid 12\n";
   std::ofstream(directory + "/1-2-4.push.tmp") << "weir";
-  EXPECT_EQ(journal.recover().records, 0U);
+  EXPECT_EQ(journal.sweep().records, 0U);
   EXPECT_EQ(records(), 0U);
 }
 
 TEST_F(PushJournalTest, a_draft_is_removed_unless_another_server_may_be_writing_it) {
-  const Waiting child(repository.path());
+  Waiting child(repository.path());
   PushJournal journal(directory);
   const std::string live = std::to_string(child.pid()) + "-" + std::to_string(child.start_ticks());
   const std::string others[] = {"1-1-1.push.tmp", live + "1-1.push.tmp", "x.tmp", "7.push.tmp"};
   for (const std::string& name : others) std::ofstream(directory + "/" + name) << "cut sh";
   std::ofstream(directory + "/" + live + "-1.push.tmp") << "cut sh";
-  journal.recover();
+  journal.sweep();
   EXPECT_TRUE(fs::exists(directory + "/" + live + "-1.push.tmp"));
   EXPECT_EQ(records(), 1U);
+  child.end();
+  journal.sweep();
+  EXPECT_EQ(records(), 0U);
+}
+
+TEST_F(PushJournalTest, what_a_server_that_drains_beside_us_leaves_is_found_later) {
+  PushJournal journal(directory);
+  journal.sweep();
+  Waiting child(repository.path());
+  {
+    PushJournal draining(directory);
+    ASSERT_TRUE(draining.begin(record_of(child)).has_value());
+  }
+  EXPECT_EQ(journal.sweep().running, 1U);
+  leave_files();
+  child.end();
+  EXPECT_EQ(journal.sweep().leftovers.locks, 3U);
+  EXPECT_EQ(records(), 0U);
+}
+
+TEST_F(PushJournalTest, what_another_server_has_settled_is_let_be) {
+  PushJournal journal(directory);
+  Waiting child(repository.path());
+  PushJournal draining(directory);
+  const io::Result<std::string> name = draining.begin(record_of(child));
+  ASSERT_TRUE(name.has_value());
+  EXPECT_EQ(journal.sweep().running, 1U);
+  child.end();
+  draining.end(*name);
+  leave_files();  // of somebody else
+  EXPECT_EQ(journal.sweep().leftovers.locks, 0U);
+  EXPECT_TRUE(there("refs/heads/main.lock"));
 }
 
 TEST_F(PushJournalTest, a_folder_that_cannot_be_written_is_an_error) {

@@ -118,6 +118,7 @@ class Http2Peer {
 
   std::map<std::int32_t, PeerReply> replies;
   std::vector<std::pair<std::int32_t, std::uint32_t>> goaways;  // last stream, error
+  int pings = 0;
   bool reading = true;
   bool by_hand = false;  // what comes is only scanned: for streams opened by raw()
   bool closed = false;   // the server closed
@@ -220,6 +221,7 @@ class Http2Peer {
     if (frame->hd.type == NGHTTP2_GOAWAY) {
       peer.goaways.emplace_back(frame->goaway.last_stream_id, frame->goaway.error_code);
     }
+    if (frame->hd.type == NGHTTP2_PING && frame->hd.flags == 0) ++peer.pings;
     if ((frame->hd.type == NGHTTP2_DATA || frame->hd.type == NGHTTP2_HEADERS) &&
         (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0) {
       peer.replies[frame->hd.stream_id].ended = true;

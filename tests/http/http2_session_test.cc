@@ -62,6 +62,37 @@ TEST(Http2Session, gives_a_client_no_window_for_what_the_handler_did_not_read) {
   EXPECT_EQ(peer.replies[id].body, "held");
 }
 
+TEST(Http2Session, does_not_let_uploads_nobody_reads_hold_up_the_others_of_their_connection) {
+  Http2World world;
+  Http2Peer& peer = world.connect();
+  std::vector<std::int32_t> waiting;
+  for (int i = 0; i < 6; ++i) {
+    waiting.push_back(peer.request(Http2Peer::post("/hold"), pattern(1 << 20)));
+  }
+  const std::int32_t id = peer.request(Http2Peer::post("/echo"), pattern(4 << 20));
+  world.until([&] { return peer.replies[id].closed; });
+  EXPECT_EQ(peer.replies[id].body_bytes, 4U << 20);
+  const std::int64_t held = upload_window_budget_used();
+  EXPECT_EQ(held, 6 * kStreamWindowBytes);
+  world.server.open_gate();
+  for (const std::int32_t each : waiting) world.until([&] { return peer.replies[each].closed; });
+  EXPECT_EQ(upload_window_budget_used(), 0);
+}
+
+TEST(Http2Session, asks_after_an_upload_that_went_silent_before_its_end) {
+  Http2World world;
+  Http2Peer& peer = world.connect();
+  const std::int32_t id = peer.request(Http2Peer::post("/echo"), "all but the end", false);
+  world.until([&] { return peer.replies[id].body == "all but the end"; });
+  EXPECT_EQ(peer.pings, 0);
+  world.clock.moved += 11s;
+  world.until([&] {
+    world.clock.moved += 1s;
+    return peer.pings > 0;
+  });
+  EXPECT_FALSE(peer.replies[id].closed);
+}
+
 TEST(Http2Session, serves_a_hundred_streams_at_once) {
   Http2World world;
   Http2Peer& peer = world.connect();
