@@ -411,7 +411,7 @@ void Http2Session::sweep() {
   connection_.stream().loop().timers().arm(watch_timer_, idle_end);
 }
 
-// libcurl up to 7.88 keeps the end of an upload in its own buffer if the socket was full at that
+// libcurl 7.88 keeps the end of an upload in its own buffer if the socket was full at that
 // moment, and sends it only when it hears from us.
 void Http2Session::nudge(Http2Stream& stream) {
   const bool all_read = stream.consumed_bytes_ == stream.received_bytes_;
