@@ -1,15 +1,11 @@
 #include "git/git_command.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <array>
-#include <cstdio>
 #include <fstream>
 #include <iterator>
 #include <utility>
 
-#include "io/unique_fd.h"
+#include "io/durable_file.h"
 
 namespace weir::git {
 namespace {
@@ -86,16 +82,7 @@ io::Result<void> write_git_config(const std::string& path, std::string_view push
   // Unchanged after a crash: then a full disk is no reason not to serve.
   std::ifstream present(path);
   if (std::string(std::istreambuf_iterator<char>(present), {}) == text) return {};
-  const std::string draft = path + ".tmp";
-  const io::UniqueFd fd(
-      ::open(draft.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!fd.valid()) return io::fail_errno("open git configuration");
-  const ssize_t written = ::write(fd.get(), text.data(), text.size());
-  if (written != static_cast<ssize_t>(text.size())) {
-    return io::fail_errno("write git configuration");
-  }
-  if (::rename(draft.c_str(), path.c_str()) != 0) return io::fail_errno("rename git configuration");
-  return {};
+  return io::write_durably(path, text);
 }
 
 io::SubprocessSpec git_command(const ServiceCall& call, Service service) {

@@ -1,7 +1,6 @@
 #include "git/push_journal.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "io/durable_file.h"
 #include "io/log.h"
 #include "io/process_identity.h"
 #include "io/unique_fd.h"
@@ -22,32 +22,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kSuffix = ".push";
-
-// Written under another name first, so that a record is whole or not there.
-io::Result<void> write_draft(const std::string& draft, const std::string& text) {
-  const io::UniqueFd fd(
-      ::open(draft.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!fd.valid()) return io::fail_errno("open push record");
-  std::string_view rest = text;
-  while (!rest.empty()) {
-    const ssize_t written = ::write(fd.get(), rest.data(), rest.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return io::fail_errno("write push record");
-    rest.remove_prefix(static_cast<std::size_t>(written));
-  }
-  if (::fdatasync(fd.get()) != 0) return io::fail_errno("sync push record");
-  return {};
-}
-
-io::Result<void> write_record(const std::string& path, const std::string& text) {
-  const std::string draft = path + ".tmp";
-  io::Result<void> written = write_draft(draft, text);
-  if (written && ::rename(draft.c_str(), path.c_str()) != 0) {
-    written = io::fail_errno("rename push record");
-  }
-  if (!written) ::unlink(draft.c_str());  // a full disk has room for empty files
-  return written;
-}
 
 // Whose record a name is of: "<pid>-<start ticks>-<number>.push".
 bool child_of_name_runs(const std::string& name) {
@@ -73,12 +47,17 @@ std::optional<std::string> read_record(const fs::path& path) {
   }
 }
 
+// What the dead child or we removed stays removed, before the record that speaks of it goes: they
+// may be on different disks.
+void sync_removals(const std::string& common_dir) {
+  const io::UniqueFd fd(::open(common_dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (fd.valid()) ::syncfs(fd.get());
+}
+
 }  // namespace
 
 PushJournal::PushJournal(std::string directory) : directory_(std::move(directory)) {
-  std::error_code ignored;  // begin() reports what is wrong with the folder
-  fs::create_directories(directory_, ignored);
-  ::chmod(directory_.c_str(), 0700);
+  (void)io::make_folder_durably(directory_);  // begin() reports what is wrong with it
   io::Metrics& metrics = io::Metrics::instance();
   locks_removed_ = metrics.counter("weir_push_stale_locks_removed_total", "",
                                    "Lock files of dead pushes that were removed.");
@@ -98,7 +77,7 @@ io::Result<std::string> PushJournal::begin(PushRecord record) {
     name = std::to_string(record.pid) + "-" + std::to_string(record.start_ticks) + "-" +
            std::to_string(++last_number_) + std::string(kSuffix);
   }
-  const io::Result<void> written = write_record(directory_ + "/" + name, record.serialize());
+  const io::Result<void> written = io::write_durably(directory_ + "/" + name, record.serialize());
   if (!written) return std::unexpected(written.error());
   const std::scoped_lock lock(mutex_);
   entries_.insert_or_assign(name, Entry{std::move(record), State::ours});
@@ -221,6 +200,7 @@ PushJournal::Swept PushJournal::settle_dead(const std::string& common_dir, pid_t
       postponed_.add();
       continue;
     }
+    sync_removals(record.common_dir);
     remove_record(name);
     ++swept.records;
   }

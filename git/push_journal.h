@@ -27,7 +27,7 @@ class PushJournal {
   // Writes the record down, durably, before the child is told anything; the name is for the calls
   // below. Also clears what dead pushes left in the same repository.
   io::Result<std::string> begin(PushRecord record);
-  // The child has ended by itself.
+  // The child has ended by itself, and what it did is synced.
   void end(const std::string& name);
   // The child was killed or failed: its leftovers are removed.
   void child_died(const std::string& name);

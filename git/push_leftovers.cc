@@ -117,6 +117,19 @@ std::optional<Found> find(const fs::path& path) {
 
 enum class Verdict : std::uint8_t { absent, foreign, maybe_alive, dead };
 
+// Packs that git keeps until its refs are there: "receive-pack <pid> on <host>".
+std::vector<fs::path> kept_packs(const PushRecord& record) {
+  const std::string text = "receive-pack " + std::to_string(record.pid) + " on ";
+  std::vector<fs::path> found;
+  std::error_code error;
+  for (fs::directory_iterator entry(fs::path(record.common_dir) / "objects/pack", error), end;
+       !error && entry != end; entry.increment(error)) {
+    const fs::path& path = entry->path();
+    if (path.extension() == ".keep" && read_file(path).starts_with(text)) found.push_back(path);
+  }
+  return found;
+}
+
 Verdict judge(const fs::path& path, const PushRecord& record, std::int64_t first_live_unix_ns) {
   const std::optional<Found> found = find(path);
   if (!found) return Verdict::absent;
@@ -195,6 +208,7 @@ Leftovers remove_leftovers(const PushRecord& record, pid_t except,
   for (const char* name : {"packed-refs.lock", "packed-refs.new", "shallow.lock"}) {
     locks.push_back({common / name, ""});
   }
+  for (const fs::path& path : kept_packs(record)) locks.push_back({path, ""});
   std::vector<fs::path> quarantines;
   std::error_code error;
   for (fs::directory_iterator entry(common / "objects", error), end; !error && entry != end;

@@ -1,10 +1,11 @@
 #pragma once
 // Removes what a dead push left in a repository: the lock files git would otherwise fail on for
-// ever, and its quarantine folder. Nothing is removed that a live process could own: a file must
-// have been made while the dead child lived and before any process started that works in the
-// repository now; of our own live pushes it is known which refs they lock. Blocking: called on a
-// pool thread or at start. Formats: gitrepository-layout(5); lock files are "<file>.lock" beside
-// what they lock; quarantine folders are objects/tmp_objdir-incoming-*.
+// ever, the mark that keeps its pack from being repacked, and its quarantine folder. Nothing is
+// removed that a live process could own: a file must have been made while the dead child lived and
+// before any process started that works in the repository now; of our own live pushes it is known
+// which refs they lock. Blocking: called on a pool thread or at start. Formats:
+// gitrepository-layout(5); lock files are "<file>.lock" beside what they lock; quarantine folders
+// are objects/tmp_objdir-incoming-*; marks are *.keep, with the pid of the receive-pack.
 
 #include <cstddef>
 #include <cstdint>
@@ -27,7 +28,7 @@ std::vector<RepositoryProcess> processes_in_repository(const std::string& git_di
                                                        const std::string& common_dir, pid_t except);
 
 struct Leftovers {
-  std::size_t locks = 0;        // removed
+  std::size_t locks = 0;        // and marks: removed
   std::size_t quarantines = 0;  // removed
   std::size_t kept = 0;         // found, but a live process may own them: try again later
 };

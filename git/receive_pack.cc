@@ -95,6 +95,7 @@ class Push {
   std::optional<ReportRelay> report_;
   bool released_ = false;  // the report, or what stands for it, has been sent
   bool lasting_ = false;   // synced; false after make_lasting(): it failed
+  bool sync_tried_ = false;
   std::string passing_;
   StderrTail stderr_;
 };
@@ -392,6 +393,7 @@ io::Task<void> Push::release_report() {
 io::Task<void> Push::make_lasting() {
   const io::Result<void> synced =
       co_await call_.environment.sync->sync(call_.repository->common_dir);
+  sync_tried_ = true;
   lasting_ = synced.has_value();
   if (!lasting_) outcome_.detail = "sync: " + io::to_string(synced.error());
   call_.environment.refs->changed(call_.repository->id);
@@ -437,7 +439,10 @@ io::Task<void> Push::conclude() {
   if (client_gone_) outcome_.ended = Ended::client_gone;
   if (outcome_.detail.empty()) outcome_.detail = stderr_.text();
   if (client_gone_ && released_) outcome_.detail = "finished after its client had left";
-  if (well) (void)co_await call_.environment.blocking->run(close_record);
+  if (!well) co_return;
+  // Nothing was accepted: git's locks must be gone for good before the record that speaks of them.
+  if (!sync_tried_) (void)co_await call_.environment.sync->sync(call_.repository->common_dir);
+  (void)co_await call_.environment.blocking->run(close_record);
 }
 
 // The child is gone and has said nothing about the refs.

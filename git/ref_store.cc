@@ -1,7 +1,5 @@
 #include "git/ref_store.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <list>
 #include <mutex>
@@ -11,6 +9,7 @@
 #include "git/ref_reader.h"
 #include "git/repository_generation.h"
 #include "git/worker_pool.h"
+#include "io/durable_file.h"
 #include "io/event_loop.h"
 #include "io/log.h"
 #include "io/metrics.h"
@@ -109,8 +108,8 @@ struct RefStore::Impl {
       : options(std::move(its_options)), pool(its_pool) {
     instruments();
     if (options.state_directory.empty()) return;
-    ::mkdir(options.state_directory.c_str(), 0700);
-    ::mkdir((options.state_directory + "/refs").c_str(), 0700);
+    (void)io::make_folder_durably(options.state_directory);  // a store that fails says so
+    (void)io::make_folder_durably(options.state_directory + "/refs");
   }
   ~Impl() {
     for (auto& [id, state] : states) state->generation.seal_blocking();

@@ -5,10 +5,9 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <charconv>
-#include <cstdio>
 
+#include "io/durable_file.h"
 #include "io/unique_fd.h"
 
 namespace weir::git {
@@ -19,12 +18,6 @@ bool take_number(std::string_view& text, std::uint64_t& number) {
   if (error != std::errc{} || end == text.data() + text.size() || *end != ' ') return false;
   text.remove_prefix(static_cast<std::size_t>(end - text.data()) + 1);
   return true;
-}
-
-bool sync_folder(const std::string& file) {
-  const std::string folder = file.substr(0, file.rfind('/'));
-  const io::UniqueFd fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  return fd.valid() && ::fsync(fd.get()) == 0;
 }
 
 }  // namespace
@@ -86,17 +79,7 @@ io::Result<void> RepositoryGeneration::store() const {
   if (path_.empty()) return {};
   const std::string text =
       "1 " + std::to_string(generation_) + " " + std::to_string(reserved_) + " " + digest_ + "\n";
-  const std::string draft = path_ + ".tmp";
-  io::UniqueFd fd(::open(draft.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-  if (!fd.valid()) return io::fail_errno("create a generation file");
-  if (::write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()) ||
-      ::fsync(fd.get()) != 0) {
-    return io::fail_errno("write a generation file");
-  }
-  if (::rename(draft.c_str(), path_.c_str()) != 0 || !sync_folder(path_)) {
-    return io::fail_errno("rename a generation file");
-  }
-  return {};
+  return io::write_durably(path_, text);
 }
 
 }  // namespace weir::git

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "git/worker_pool.h"
+#include "io/durable_file.h"
 #include "server/config.h"
 #include "server/listen_sockets.h"
 #include "server/serving_process.h"
@@ -73,7 +74,8 @@ int serve(const CommandLine& line) {
   Config config;
   if (!load_config(line, config)) return 2;
   std::error_code error;
-  std::filesystem::create_directories(config.state, error);
+  const bool made = std::filesystem::create_directories(config.state, error);
+  if (made) (void)weir::io::sync_folder(weir::io::folder_of(config.state));
   if (error) {
     fmt::print(stderr, "weir: state folder {}: {}\n", config.state, error.message());
     return 2;

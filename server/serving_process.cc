@@ -24,6 +24,7 @@
 #include "io/byte_budget.h"
 #include "io/check.h"
 #include "io/digest.h"
+#include "io/durable_file.h"
 #include "io/log.h"
 #include "io/metrics.h"
 #include "io/tls_tickets.h"
@@ -60,12 +61,7 @@ std::string read_or_make_seed(const std::string& path) {
   std::array<std::uint8_t, kSeedBytes> random{};
   io::fill_random(random);
   seed = io::to_hex(random);
-  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-  if (fd < 0) return "";
-  const std::string line = seed + "\n";
-  const ssize_t written = ::write(fd, line.data(), line.size());
-  ::close(fd);
-  return written == static_cast<ssize_t>(line.size()) ? seed : "";
+  return io::write_durably(path, seed + "\n") ? seed : "";
 }
 
 io::Result<std::unique_ptr<io::Backend>> make_backend(const Config& config, unsigned recv_buffers,

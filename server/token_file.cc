@@ -12,6 +12,7 @@
 #include <cstring>
 #include <unordered_set>
 
+#include "io/durable_file.h"
 #include "server/token.h"
 
 namespace weir::server {
@@ -92,26 +93,6 @@ std::string render(const std::vector<StoredToken>& tokens) {
             std::to_string(token.expires_unix_s) + '\n';
   }
   return text;
-}
-
-std::string replace_file(const std::string& path, std::string_view text) {
-  const std::string fresh = path + ".new";
-  FileDescriptor file(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-  if (file.get() < 0 || fchmod(file.get(), 0600) != 0) return system_problem(fresh);
-  while (!text.empty()) {
-    const ssize_t written = ::write(file.get(), text.data(), text.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return system_problem(fresh);
-    text.remove_prefix(static_cast<std::size_t>(written));
-  }
-  if (fsync(file.get()) != 0) return system_problem(fresh);
-  file.close();
-  if (rename(fresh.c_str(), path.c_str()) != 0) return system_problem(path);
-  const std::size_t slash = path.rfind('/');
-  const std::string folder = slash == std::string::npos ? "." : path.substr(0, slash + 1);
-  const FileDescriptor directory(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (directory.get() < 0 || fsync(directory.get()) != 0) return system_problem(folder);
-  return "";
 }
 
 }  // namespace
@@ -206,7 +187,8 @@ std::string update_token_file(const std::string& path,
   if (!problem.empty()) return problem;
   const std::string text = render(tokens);
   if (text.size() > kTokenFileBytesMax) return path + ": would be larger than 64 MiB";
-  return replace_file(path, text);
+  const io::Result<void> written = io::write_durably(path, text);
+  return written ? "" : path + ": " + io::to_string(written.error());
 }
 
 std::expected<std::shared_ptr<TokenFile>, std::string> TokenFile::open(std::string path) {

@@ -53,6 +53,7 @@ class Weir:
         self.loops = loops
         self.arguments = list(arguments)
         self.environment = environment or {}
+        self.wrapper = []  # what the command line begins with
         self.process = None
         self.port = None
         self.admin_port = None
@@ -92,7 +93,7 @@ path = "{self.log_path}"
         self.output = open(self.folder / "output", "ab")
         before = self.output.tell()
         self.process = subprocess.Popen(
-            [BINARY, "serve", "--config", self.config_path, "--root", self.root,
+            [*self.wrapper, BINARY, "serve", "--config", self.config_path, "--root", self.root,
              "--state", self.state, "--listen", f"127.0.0.1:{self.port}",
              "--admin-listen", f"127.0.0.1:{self.admin_port}", "--loops", str(self.loops),
              *io_arguments(self.arguments), *self.arguments],

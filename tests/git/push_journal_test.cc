@@ -103,6 +103,24 @@ TEST_F(PushJournalTest, a_dead_childs_locks_and_quarantine_are_removed) {
   EXPECT_EQ(records(), 0U);
 }
 
+TEST_F(PushJournalTest, a_dead_childs_pack_is_no_longer_kept) {
+  PushJournal journal(directory);
+  Waiting child(repository.path());
+  const io::Result<std::string> name = journal.begin(record_of(child));
+  ASSERT_TRUE(name.has_value());
+  const auto mark = [&](const std::string& file, pid_t pid) {
+    repository.write("objects/pack/" + file, "receive-pack " + std::to_string(pid) + " on host\n");
+  };
+  mark("pack-a.keep", child.pid());
+  mark("pack-b.keep", child.pid() + 1);
+  repository.write("objects/pack/pack-c.keep", "kept by the operator\n");
+  child.end();
+  journal.child_died(*name);
+  EXPECT_FALSE(there("objects/pack/pack-a.keep"));
+  EXPECT_TRUE(there("objects/pack/pack-b.keep"));
+  EXPECT_TRUE(there("objects/pack/pack-c.keep"));
+}
+
 TEST_F(PushJournalTest, a_new_process_recovers_what_the_last_one_left) {
   Waiting child(repository.path());
   {
