@@ -16,6 +16,9 @@ echo "kills: $WEIR_KILLS, seed $WEIR_KILL_SEED"
 attempt env -C tests/e2e WEIR_BINARY="$PWD/build/release/server/weir" python3 -W ignore \
   -m unittest kill_test drain_test exhaustion_test powercut_test -v
 
+attempt env -C tests/e2e WEIR_BINARY="$PWD/build/release/server/weir" WEIR_TLS_SCAN=full \
+  python3 -W ignore -m unittest tls_scan_test -v
+
 mkdir -p build/test-logs
 for source in tests/fuzz/*_fuzz.cc; do
   name=$(basename "$source" .cc)
