@@ -14,50 +14,53 @@ BlockingPool::BlockingPool(int threads) {
 }
 
 BlockingPool::~BlockingPool() {
-  {
-    const std::scoped_lock lock(mutex_);
-    stopping_ = true;
-  }
-  wake_.notify_all();
+  jobs_.give(static_cast<std::uint32_t>(threads_.size()));
   for (std::thread& thread : threads_) thread.join();
 }
 
-std::size_t BlockingPool::queued() const {
-  const std::scoped_lock lock(mutex_);
-  return queue_.size();
+bool BlockingPool::push(Mailbox::Work job) {
+  if (queued_.fetch_add(1, std::memory_order_relaxed) >= kBlockingQueueMax) {
+    queued_.fetch_sub(1, std::memory_order_relaxed);
+    return false;
+  }
+  queued_gauge_.add(1);
+  incoming_.push(std::move(job));
+  jobs_.give();
+  return true;
 }
 
 bool BlockingPool::Awaiter::await_suspend(std::coroutine_handle<> awaiting) {
   handle = awaiting;
   EventLoop& loop = EventLoop::current();
-  {
-    const std::scoped_lock lock(pool.mutex_);
-    if (pool.queue_.size() >= kBlockingQueueMax) {
-      pool.refused_.add();
-      return false;  // resumes at once, not accepted
-    }
-    accepted = true;
-    pool.queued_gauge_.add(1);
-    pool.queue_.emplace_back([this, &loop] {
-      work();
-      loop.post([this, &loop] { loop.schedule(*this); });
-    });
-  }
-  pool.wake_.notify_one();
-  return true;
+  accepted = pool.push([this, &loop] {
+    work();
+    loop.post([this, &loop] { loop.schedule(*this); });
+  });
+  if (!accepted) pool.refused_.add();
+  return accepted;  // false: resumes at once
+}
+
+void BlockingPool::let_go(std::shared_ptr<const void> last) {
+  if (EventLoop::in_turn()) push([held = std::move(last)] {});
+  // Else, or if there was no room, it is freed here.
 }
 
 void BlockingPool::thread_main() {
-  std::unique_lock lock(mutex_);
-  while (true) {
-    wake_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
-    if (queue_.empty()) return;
-    std::move_only_function<void()> job = std::move(queue_.front());
-    queue_.pop_front();
+  for (;;) {
+    jobs_.take();
+    Mailbox::Work job;
+    {
+      const std::scoped_lock lock(mutex_);
+      if (queue_.empty()) {
+        incoming_.take([this](Mailbox::Work next) { queue_.push_back(std::move(next)); });
+      }
+      if (queue_.empty()) return;  // the token was to end
+      job = std::move(queue_.front());
+      queue_.pop_front();
+    }
+    queued_.fetch_sub(1, std::memory_order_relaxed);
     queued_gauge_.add(-1);
-    lock.unlock();
     job();
-    lock.lock();
   }
 }
 

@@ -5,11 +5,12 @@
 // loop's mailbox. A job that has started is not interrupted: run() then waits for it although its
 // caller was cancelled.
 
-#include <condition_variable>
+#include <atomic>
 #include <coroutine>
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <thread>
@@ -17,7 +18,9 @@
 
 #include "io/error.h"
 #include "io/event_loop.h"
+#include "io/mailbox.h"
 #include "io/metrics.h"
+#include "io/semaphore.h"
 #include "io/task.h"
 
 namespace weir::io {
@@ -39,27 +42,40 @@ class BlockingPool {
     co_return std::move(*value);
   }
 
-  std::size_t queued() const;
+  // Another handle to what `owned` points at. When the last copy of it goes in a loop's turn, the
+  // memory is given back on a pool thread: for large things that takes milliseconds. (A pool
+  // outlives the turns of the loops that use it.)
+  template <typename T>
+  std::shared_ptr<T> freed_here(std::shared_ptr<T> owned) {
+    T* const there = owned.get();
+    return {there, [this, owned = std::move(owned)](T*) mutable { let_go(std::move(owned)); }};
+  }
+
+  std::size_t queued() const { return queued_.load(std::memory_order_relaxed); }
 
  private:
   struct Awaiter : ReadyNode {
-    Awaiter(BlockingPool& owner, std::move_only_function<void()> job)
-        : pool(owner), work(std::move(job)) {}
+    Awaiter(BlockingPool& owner, Mailbox::Work job) : pool(owner), work(std::move(job)) {}
     bool await_ready() const { return false; }
     bool await_suspend(std::coroutine_handle<> awaiting);
     bool await_resume() const { return accepted; }
     BlockingPool& pool;
-    std::move_only_function<void()> work;
+    Mailbox::Work work;
     bool accepted = false;
   };
+  void let_go(std::shared_ptr<const void> last);
   void thread_main();
 
-  mutable std::mutex mutex_;
-  std::condition_variable wake_;
-  std::deque<std::move_only_function<void()>> queue_;
+  // False: the queue is full. Loops never wait for a pool thread here.
+  bool push(Mailbox::Work job);
+
+  std::atomic<std::size_t> queued_{0};
+  Mailbox incoming_;
+  Semaphore jobs_;    // one token a job, and one a thread to end
+  std::mutex mutex_;  // of the pool's own threads
+  std::deque<Mailbox::Work> queue_;
   Gauge queued_gauge_;
   Counter refused_;
-  bool stopping_ = false;
   std::vector<std::thread> threads_;
 };
 

@@ -1,6 +1,7 @@
 #include "io/event_loop.h"
 
 #include <algorithm>
+#include <thread>
 
 namespace weir::io {
 namespace {
@@ -16,6 +17,8 @@ EventLoop::EventLoop(int index, std::unique_ptr<Backend> backend, const Clock& c
 }
 
 EventLoop::~EventLoop() {
+  // Who posted the last message may still be about to wake us.
+  while (posters_.load(std::memory_order_acquire) != 0) std::this_thread::yield();
   if (current_loop == this) current_loop = nullptr;
 }
 
@@ -56,7 +59,7 @@ void EventLoop::stop() {
 
 bool EventLoop::work_waiting() const {
   return !ready_.empty() || !heavy_.empty() || !turn_end_.empty() || writes_.waiting() ||
-         mailbox_waiting() > 0;
+         !mailbox_.empty();
 }
 
 void EventLoop::turn(std::optional<Instant> until) {
@@ -77,14 +80,16 @@ void EventLoop::turn(std::optional<Instant> until) {
     completed.op->on_complete(*completed.op, completed.completion);
   }
   timers_.advance(now_);
-  run_mailbox();
+  mailbox_.run();
   run_ready();
   writes_.run();
   run_heavy();
   run_turn_end();
   inside_turn = false;
 
-  const auto busy_ns = static_cast<std::uint64_t>((clock_.now() - now_).count());
+  const Duration busy = clock_.now() - now_;
+  const auto busy_ns = static_cast<std::uint64_t>(busy.count());
+  turn_time_.observe(busy);
   turns_.fetch_add(1, std::memory_order_relaxed);
   completions_.fetch_add(batch_.size(), std::memory_order_relaxed);
   busy_ns_.fetch_add(busy_ns, std::memory_order_relaxed);
@@ -97,24 +102,16 @@ void EventLoop::turn(std::optional<Instant> until) {
 }
 
 void EventLoop::post(std::move_only_function<void()> work) {
-  const std::scoped_lock lock(mailbox_mutex_);
-  WEIR_CHECK(mailbox_.size() < kMailboxMax);
-  mailbox_.push_back(std::move(work));
-  mailbox_waiting_.store(mailbox_.size(), std::memory_order_relaxed);
-  // The loop's own thread looks at the mailbox before it waits; others end its wait. Under the
-  // lock: once the loop has this message it may end and be destroyed.
-  if (mailbox_.size() == 1 && current_loop != this) backend_->wake();
-}
-
-void EventLoop::run_mailbox() {
-  if (mailbox_waiting() == 0) return;
-  {
-    const std::scoped_lock lock(mailbox_mutex_);
-    mailbox_running_.swap(mailbox_);
-    mailbox_waiting_.store(0, std::memory_order_relaxed);
+  WEIR_CHECK(mailbox_.waiting() < kMailboxMax);
+  // The loop's own thread looks at the mailbox before it waits; others end its wait. Once the loop
+  // has this message it may end, and be destroyed when we are out.
+  if (current_loop == this) {
+    mailbox_.push(std::move(work));
+    return;
   }
-  for (std::move_only_function<void()>& work : mailbox_running_) work();
-  mailbox_running_.clear();
+  posters_.fetch_add(1, std::memory_order_relaxed);
+  if (mailbox_.push(std::move(work))) backend_->wake();
+  posters_.fetch_sub(1, std::memory_order_release);
 }
 
 void EventLoop::run_ready() {

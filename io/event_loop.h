@@ -10,12 +10,13 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <vector>
 
 #include "io/backend.h"
 #include "io/clock.h"
 #include "io/intrusive_list.h"
+#include "io/mailbox.h"
+#include "io/metrics.h"
 #include "io/timer_wheel.h"
 #include "io/write_scheduler.h"
 
@@ -64,6 +65,8 @@ class EventLoop {
 
   // Binds the loop to the calling thread and makes it current() there. run() and turn() do it too.
   Result<void> start();
+  // Where the length of each turn goes; before it runs.
+  void observe_turns(Histogram turn_time) { turn_time_ = turn_time; }
   // Runs turns on the calling thread until stop() and until nothing posted before it is left.
   Result<void> run();
   // One turn, waiting at most until `until`: for tests and simulation.
@@ -93,7 +96,7 @@ class EventLoop {
   void post(std::move_only_function<void()> work);
 
   // Any thread.
-  std::size_t mailbox_waiting() const { return mailbox_waiting_.load(std::memory_order_relaxed); }
+  std::size_t mailbox_waiting() const { return mailbox_.waiting(); }
 
   // Open connections on this loop, for the accept hand-off; written here, read by any thread.
   std::atomic<std::int64_t>& load() { return load_; }
@@ -102,7 +105,6 @@ class EventLoop {
 
  private:
   bool work_waiting() const;
-  void run_mailbox();
   void run_ready();
   void run_heavy();
   void run_turn_end();
@@ -118,13 +120,12 @@ class EventLoop {
   IntrusiveList<TurnEndWork> turn_end_;
   std::vector<CompletedOp> batch_;
 
-  std::mutex mailbox_mutex_;
-  std::vector<std::move_only_function<void()>> mailbox_;
-  std::vector<std::move_only_function<void()>> mailbox_running_;
-  std::atomic<std::size_t> mailbox_waiting_{0};
+  Mailbox mailbox_;
+  std::atomic<int> posters_{0};  // other threads inside post()
   bool started_ = false;
   bool stopping_ = false;
   std::atomic<std::int64_t> load_{0};
+  Histogram turn_time_;
   std::atomic<std::uint64_t> turns_{0}, completions_{0}, busy_ns_{0}, slow_turns_{0};
   mutable std::atomic<std::uint64_t> turn_ns_max_{0};
 };

@@ -10,7 +10,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
-#include <condition_variable>
 #include <cstring>
 #include <mutex>
 #include <thread>
@@ -19,6 +18,7 @@
 #include "io/check.h"
 #include "io/clock.h"
 #include "io/metrics.h"
+#include "io/semaphore.h"
 
 namespace weir::io {
 namespace {
@@ -50,7 +50,7 @@ class LogWriter {
       stopping_ = true;
       give_up_at_ = std::chrono::steady_clock::now() + kStopWait;
     }
-    wake_.notify_one();
+    wake_.give();
     thread_.join();
     running_.store(false);
   }
@@ -83,20 +83,22 @@ class LogWriter {
       filling_ += '\n';
       wake = wake || (was_small && filling_.size() >= kGatherBytes);
     }
-    if (wake) wake_.notify_one();
+    if (wake) wake_.give();
   }
 
  private:
   void thread_main() {
     std::string writing;
-    for (;;) {
-      {
-        std::unique_lock lock(mutex_);
-        wake_.wait(lock, [this] { return stopping_ || !filling_.empty(); });
+    for (bool stopping = false; !stopping || filling();) {
+      if (!stopping) {
+        wake_.take();
         // A wake-up costs more than a record: a few milliseconds' worth is gathered.
-        wake_.wait_for(lock, kGatherTime,
-                       [this] { return stopping_ || filling_.size() >= kGatherBytes; });
-        if (filling_.empty()) return;
+        wake_.take(kGatherTime);
+      }
+      {
+        const std::lock_guard lock(mutex_);
+        stopping = stopping_;
+        if (filling_.empty()) continue;
         writing.clear();
         writing.swap(filling_);
         if (next_fd_ >= 0) {  // between two batches, so between two records
@@ -107,6 +109,11 @@ class LogWriter {
       }
       write_out(writing);
     }
+  }
+
+  bool filling() {
+    const std::lock_guard lock(mutex_);
+    return !filling_.empty();
   }
 
   void write_out(std::string_view bytes) {
@@ -138,7 +145,7 @@ class LogWriter {
   Counter dropped_;
   std::thread thread_;
   std::mutex mutex_;
-  std::condition_variable wake_;
+  Semaphore wake_;  // when filling_ begins, when it is large, to stop
   std::string filling_;
   bool torn_ = false;  // the disk was full in the middle of a record: the next one begins a line
   bool stopping_ = false;

@@ -17,7 +17,7 @@ namespace {
 
 // Segment: a header page, the directory of series (append-only), then one row of cells a thread.
 // A process finds its series by name, so that segments written by another build can be read.
-constexpr std::uint64_t kMagic = 0x3130'7269'6577'6d00;  // changes with the layout
+constexpr std::uint64_t kMagic = 0x3230'7269'6577'6d00;  // changes with the layout
 constexpr std::size_t kSeriesMax = 2048;  // a quarter of the cells: histograms are wide
 constexpr std::size_t kHeaderBytes = 4096;
 constexpr std::size_t kHistogramCells = Histogram::kBuckets + 1;  // buckets, then the sum in ns
@@ -31,7 +31,8 @@ static_assert(Cell::is_always_lock_free && sizeof(Cell) == 8);
 struct Series {
   char family[80];
   char labels[120];
-  char help[176];
+  char help[168];
+  std::int64_t first_bound_ns;  // of a histogram
   std::uint32_t kind;
   std::uint32_t cell;  // the first of its cells in every row
 };
@@ -71,6 +72,10 @@ MetricKind kind_of(const Series& series) {
   return static_cast<MetricKind>(series.kind);
 }
 
+bool plausible(std::int64_t first_bound_ns) {  // shifted by its number of buckets
+  return first_bound_ns >= 0 && first_bound_ns <= Duration(1h).count();
+}
+
 // A segment may have been written by another build: what it says is checked before it is used.
 bool well_formed(const Segment& segment) {
   if (segment.header->magic != kMagic || segment.count() > kSeriesMax) return false;
@@ -78,7 +83,7 @@ bool well_formed(const Segment& segment) {
     const Series& series = segment.series[i];
     if (series.family[sizeof series.family - 1] != 0 ||
         series.labels[sizeof series.labels - 1] != 0 || series.help[sizeof series.help - 1] != 0 ||
-        series.kind > 2 || series.cell == 0 ||
+        series.kind > 2 || series.cell == 0 || !plausible(series.first_bound_ns) ||
         series.cell > kMetricCellsMax - cells_of(kind_of(series))) {
       return false;
     }
@@ -132,9 +137,9 @@ void copy_name(std::span<char> into, std::string_view text) {
 }
 
 // Prometheus bounds: 0.001, 0.002, ... 2097.152, +Inf.
-std::string bucket_bound(std::size_t bucket) {
+std::string bucket_bound(std::int64_t first_bound_ns, std::size_t bucket) {
   if (bucket + 1 == Histogram::kBuckets) return "+Inf";
-  return fmt::format("{}", 0.001 * static_cast<double>(std::uint64_t{1} << bucket));
+  return fmt::format("{}", static_cast<double>(first_bound_ns << bucket) / 1e9);
 }
 
 }  // namespace
@@ -157,7 +162,7 @@ void Histogram::observe(Duration value) const {
   if (cell_ == 0) return;
   const std::int64_t ns = std::max<std::int64_t>(value.count(), 0);
   std::size_t bucket = 0;
-  std::int64_t bound_ns = 1'000'000;
+  std::int64_t bound_ns = first_bound_.count();
   while (bucket + 1 < kBuckets && ns > bound_ns) {
     ++bucket;
     bound_ns *= 2;
@@ -172,6 +177,7 @@ struct Metrics::Impl {
     std::string labels;
     std::string help;
     MetricKind kind;
+    std::int64_t first_bound_ns;
   };
 
   mutable std::mutex mutex;  // registration and rendering; counting never takes it
@@ -201,13 +207,14 @@ struct Metrics::Impl {
     copy_name(series.labels, local.labels);
     copy_name(series.help, local.help);
     series.kind = static_cast<std::uint32_t>(local.kind);
+    series.first_bound_ns = local.first_bound_ns;
     series.cell = next_cell;
     segment.header->series_count.store(count + 1, std::memory_order_release);
     return next_cell;
   }
 
   std::uint32_t add(MetricKind kind, std::string_view family, std::string_view labels,
-                    std::string_view help) {
+                    std::string_view help, Duration first_bound = {}) {
     family = without_total(kind, family);
     const std::lock_guard lock(mutex);
     for (std::size_t i = 0; i < locals.size(); ++i) {
@@ -216,7 +223,8 @@ struct Metrics::Impl {
       return static_cast<std::uint32_t>(i + 1);
     }
     WEIR_CHECK(locals.size() < kSeriesMax);
-    locals.push_back({std::string(family), std::string(labels), std::string(help), kind});
+    locals.push_back(
+        {std::string(family), std::string(labels), std::string(help), kind, first_bound.count()});
     g_cell_of[locals.size()] = find_or_append(locals.back());
     return static_cast<std::uint32_t>(locals.size());
   }
@@ -224,6 +232,7 @@ struct Metrics::Impl {
   struct Family {
     MetricKind kind;
     std::string help;
+    std::int64_t first_bound_ns;
     std::map<std::string, std::vector<std::uint64_t>> series;  // by labels
   };
 
@@ -233,8 +242,9 @@ struct Metrics::Impl {
       const MetricKind kind = kind_of(series);
       if (is_past && kind == MetricKind::gauge) continue;  // a dead process has no level
       Family& family =
-          families.try_emplace(series.family, Family{kind, series.help, {}}).first->second;
-      if (family.kind != kind) continue;
+          families.try_emplace(series.family, Family{kind, series.help, series.first_bound_ns, {}})
+              .first->second;
+      if (family.kind != kind || family.first_bound_ns != series.first_bound_ns) continue;
       std::vector<std::uint64_t>& sums = family.series[series.labels];
       sums.resize(cells_of(kind));
       for (std::size_t c = 0; c < sums.size(); ++c) sums[c] += from.sum(series.cell + c);
@@ -277,9 +287,10 @@ Gauge Metrics::gauge(std::string_view family, std::string_view labels, std::stri
 }
 
 Histogram Metrics::histogram(std::string_view family, std::string_view labels,
-                             std::string_view help) {
+                             std::string_view help, Duration first_bound) {
   Histogram made;
-  made.cell_ = impl_->add(MetricKind::histogram, family, labels, help);
+  made.cell_ = impl_->add(MetricKind::histogram, family, labels, help, first_bound);
+  made.first_bound_ = first_bound;
   return made;
 }
 
@@ -368,7 +379,8 @@ std::string Metrics::render_openmetrics() const {
         for (std::size_t bucket = 0; bucket < Histogram::kBuckets; ++bucket) {
           count += sums[bucket];
           fmt::format_to(out, "{}_bucket{{{}{}le=\"{}\"}} {}\n", name, labels,
-                         labels.empty() ? "" : ",", bucket_bound(bucket), count);
+                         labels.empty() ? "" : ",", bucket_bound(family.first_bound_ns, bucket),
+                         count);
         }
         fmt::format_to(out, "{}_count{} {}\n{}_sum{} {}\n", name, braced, count, name, braced,
                        static_cast<double>(sums[Histogram::kBuckets]) / 1e9);

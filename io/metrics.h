@@ -46,15 +46,17 @@ class Gauge {
   std::uint32_t cell_ = 0;
 };
 
-// Seconds, buckets 1 ms .. 1 h doubling, plus sum and count.
+// Seconds, in buckets that double from the first, plus sum and count.
 class Histogram {
  public:
   void observe(Duration value) const;
-  static constexpr std::size_t kBuckets = 23;  // 1 ms * 2^0 .. 2^21, +Inf
+  static constexpr std::size_t kBuckets = 23;   // first bound * 2^0 .. 2^21, +Inf
+  static constexpr Duration kFirstBound = 1ms;  // .. 35 minutes
 
  private:
   friend class Metrics;
   std::uint32_t cell_ = 0;
+  Duration first_bound_{};
 };
 
 class Metrics {
@@ -65,7 +67,9 @@ class Metrics {
   // Registers or finds a series. `labels`: OpenMetrics form without braces, e.g. `op="fetch"`.
   Counter counter(std::string_view family, std::string_view labels, std::string_view help);
   Gauge gauge(std::string_view family, std::string_view labels, std::string_view help);
-  Histogram histogram(std::string_view family, std::string_view labels, std::string_view help);
+  // All series of a family have the same first bound.
+  Histogram histogram(std::string_view family, std::string_view labels, std::string_view help,
+                      Duration first_bound = Histogram::kFirstBound);
 
   // Uses `segment_fd` (memfd of segment_bytes()) from now on: cells are zeroed for gauges and kept
   // for counters when the segment already has content. Before other threads run.

@@ -1,7 +1,10 @@
 #include "server/connection_metrics.h"
 
+#include <fcntl.h>
 #include <fmt/core.h>
+#include <unistd.h>
 
+#include <cstdlib>
 #include <utility>
 
 #include "http/http2_flow_control.h"
@@ -9,6 +12,24 @@
 #include "io/frame_pool.h"
 
 namespace weir::server {
+namespace {
+
+constexpr io::Duration kTurnFirstBound = std::chrono::microseconds(16);  // .. 34 s
+
+// How long the calling thread has been ready to run while others had the core, since it began: the
+// second number of its schedstat (proc(5)). 0 where the kernel does not count it.
+std::uint64_t run_queue_ns() {
+  const int fd = ::open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return 0;
+  char text[128] = "";
+  const ssize_t bytes = ::read(fd, text, sizeof text - 1);
+  ::close(fd);
+  char* rest = text;
+  std::strtoull(rest, &rest, 10);  // on the core
+  return bytes > 0 ? std::strtoull(rest, &rest, 10) : 0;
+}
+
+}  // namespace
 
 ConnectionMetrics::ConnectionMetrics(int loops) {
   io::Metrics& metrics = io::Metrics::instance();
@@ -37,6 +58,12 @@ ConnectionMetrics::ConnectionMetrics(int loops) {
                                  "Time spent outside waiting by all event loops.");
   loop_slow_turns =
       metrics.counter("weir_loop_slow_turns", "", "Turns of event loops longer than 5 ms.");
+  loop_turn_time =
+      metrics.histogram("weir_loop_turn_seconds", "",
+                        "Length of the turns of event loops, run queue included.", kTurnFirstBound);
+  loop_run_queue_us =
+      metrics.counter("weir_loop_run_queue_microseconds", "",
+                      "Time in which event loops could have run but other threads had the core.");
   for (int i = 0; i < loops; ++i) {
     loop_turn_us_max.push_back(metrics.gauge("weir_loop_turn_max_microseconds",
                                              fmt::format("loop=\"{}\"", i),
@@ -67,6 +94,7 @@ void LoopReport::publish(io::EventLoop& loop,
   grow(metrics_.loop_completions, stats.completions, completions_);
   grow(metrics_.loop_busy_us, stats.busy_ns / 1000, busy_us_);
   grow(metrics_.loop_slow_turns, stats.slow_turns, slow_turns_);
+  grow(metrics_.loop_run_queue_us, run_queue_ns() / 1000, run_queue_us_);
   metrics_.loop_turn_us_max[static_cast<std::size_t>(loop.index())].set(
       static_cast<std::int64_t>(stats.turn_ns_max / 1000));
   metrics_.mailbox_waiting.set(static_cast<std::int64_t>(loop.mailbox_waiting()));

@@ -28,7 +28,9 @@ struct ConnectionMetrics {
   io::Counter loop_turns;
   io::Counter loop_completions;
   io::Counter loop_busy_us;
-  io::Counter loop_slow_turns;              // longer than io::kSlowTurn
+  io::Counter loop_slow_turns;  // longer than io::kSlowTurn
+  io::Histogram loop_turn_time;
+  io::Counter loop_run_queue_us;            // ready to run, but other threads had the core
   std::vector<io::Gauge> loop_turn_us_max;  // [loop]: longest turn within the last second
   io::Gauge mailbox_waiting;
   io::Gauge recvs_parked;
@@ -49,7 +51,7 @@ class LoopReport {
   static void grow(const io::Counter& counter, std::uint64_t total, std::uint64_t& told);
 
   const ConnectionMetrics& metrics_;
-  std::uint64_t turns_ = 0, completions_ = 0, busy_us_ = 0, slow_turns_ = 0;
+  std::uint64_t turns_ = 0, completions_ = 0, busy_us_ = 0, slow_turns_ = 0, run_queue_us_ = 0;
   std::uint64_t handed_off_ = 0, paused_ = 0, recvs_parked_ = 0, submits_deferred_ = 0;
 };
 

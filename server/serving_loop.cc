@@ -49,6 +49,7 @@ ServingLoop::ServingLoop(ServingLoopOptions options, std::unique_ptr<io::EventLo
             return std::move(environment);
           }(),
           std::move(policy)) {
+  loop_->observe_turns(metrics_.loop_turn_time);
   beat_.owner = this;
   beat_.on_expire = [](io::Timer& self) { static_cast<Beat&>(self).owner->beat(); };
 }

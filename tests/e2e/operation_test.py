@@ -113,7 +113,8 @@ queue_wait_max_s = 1
     def test_metrics_tell_about_loops_connections_and_bounds(self):
         self.ls()
         for name in ("weir_loop_turns_total", "weir_loop_turn_max_microseconds",
-                     "weir_loop_slow_turns_total", "weir_recvs_parked", "weir_connections_open",
+                     "weir_loop_slow_turns_total", "weir_loop_turn_seconds_count",
+                     "weir_loop_run_queue_microseconds_total", "weir_recvs_parked", "weir_connections_open",
                      "weir_connections_handed_off_total", "weir_accepting_paused_total",
                      "weir_blocking_queue", "weir_git_worker_waiting", "weir_held_bytes",
                      "weir_locator_entries", "weir_damping_entries", "weir_refs_bytes",

@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <future>
 #include <latch>
+#include <memory>
 #include <thread>
 
 #include "tests/io/test_loop.h"
@@ -75,6 +77,35 @@ TEST(BlockingPool, refuses_when_its_queue_is_full) {
   released.count_down();
   test.run_until([&] { return scope.running() == 0; });
   EXPECT_EQ(done.load(), static_cast<int>(kBlockingQueueMax));
+}
+
+struct Owned {
+  std::promise<std::thread::id>& freed_by;
+  ~Owned() { freed_by.set_value(std::this_thread::get_id()); }
+};
+
+TEST(BlockingPool, frees_what_a_loop_lets_go_in_its_turn) {
+  TestLoop test;
+  BlockingPool pool(1);
+  std::promise<std::thread::id> freed_by;
+  auto owned = pool.freed_here(std::make_shared<Owned>(freed_by));
+  auto copy = owned;
+  copy.reset();  // not the last one
+  const auto let_go = [](std::shared_ptr<Owned> last) -> Task<void> {
+    last.reset();
+    co_return;
+  };
+  TaskScope scope;
+  test.loop.post([&] { scope.spawn(let_go(std::move(owned))); });
+  test.run_until([&] { return owned == nullptr && scope.running() == 0; });
+  EXPECT_NE(freed_by.get_future().get(), std::this_thread::get_id());
+}
+
+TEST(BlockingPool, leaves_it_to_other_threads_to_free_what_they_let_go) {
+  std::promise<std::thread::id> freed_by;
+  BlockingPool pool(1);
+  pool.freed_here(std::make_shared<Owned>(freed_by)).reset();
+  EXPECT_EQ(freed_by.get_future().get(), std::this_thread::get_id());
 }
 
 }  // namespace

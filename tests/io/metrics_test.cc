@@ -102,6 +102,7 @@ TEST(Metrics, renders_openmetrics) {
               waits.observe(1ms);  // the bound itself belongs to the bucket
               waits.observe(1500us);
               waits.observe(2h);
+              metrics.histogram("e_turn_seconds", "", "Turns.", 16us).observe(20us);
               const std::string text = metrics.render_openmetrics();
               const char* const kParts[] = {
                   "# TYPE b_requests counter\n# HELP b_requests Requests by operation.\n"
@@ -115,6 +116,9 @@ TEST(Metrics, renders_openmetrics) {
                   "d_wait_seconds_bucket{lane=\"x\",le=\"2097.152\"} 2\n"
                   "d_wait_seconds_bucket{lane=\"x\",le=\"+Inf\"} 3\n"
                   "d_wait_seconds_count{lane=\"x\"} 3\nd_wait_seconds_sum{lane=\"x\"} 7200.0025\n",
+                  "e_turn_seconds_bucket{le=\"1.6e-05\"} 0\n"
+                  "e_turn_seconds_bucket{le=\"3.2e-05\"} 1\n",
+                  "e_turn_seconds_bucket{le=\"33.554432\"} 1\n",
               };
               for (const char* part : kParts) {
                 if (text.find(part) == std::string::npos) {
