@@ -45,9 +45,12 @@ void FileStamps::add(std::string path, const FileStamp& stamp, bool follow) {
 }
 
 bool FileStamps::unchanged() const {
-  return std::ranges::all_of(items_, [](const Item& item) {
-    return FileStamp::of_path(item.path.c_str(), item.follow) == item.stamp;
-  });
+  return std::ranges::all_of(items_, [](const Item& item) { return item.unchanged(); });
+}
+
+bool FileStamps::unchanged_by(const io::Clock& clock, io::Instant end) const {
+  return std::ranges::all_of(
+      items_, [&](const Item& item) { return item.unchanged() && clock.now() <= end; });
 }
 
 }  // namespace weir::git

@@ -41,6 +41,8 @@ class FileStamps {
   void add(std::string path, const FileStamp& stamp, bool follow = false);
   // Stats everything again, about a microsecond each while dentries are hot.
   bool unchanged() const;
+  // For loops: false also if the disk had to be waited for and time is up.
+  bool unchanged_by(const io::Clock& clock, io::Instant end) const;
   bool racy() const { return racy_; }
   std::size_t size() const { return items_.size(); }
   std::size_t bytes() const { return bytes_; }
@@ -50,6 +52,7 @@ class FileStamps {
     std::string path;
     FileStamp stamp;
     bool follow;
+    bool unchanged() const { return FileStamp::of_path(path.c_str(), follow) == stamp; }
   };
   std::vector<Item> items_;
   std::size_t bytes_ = 0;

@@ -139,10 +139,11 @@ std::shared_ptr<NativeRefSnapshot> NativeRefSnapshot::build(const RefSources& so
   snapshot->digest_ = snapshot->compute_digest();
   if (previous != nullptr) snapshot->wanted_ = previous->wanted_.load(std::memory_order_relaxed);
   const std::uint8_t wanted = snapshot->wanted_.load(std::memory_order_relaxed);
+  Answer nobody;
   for (std::uint8_t form = 0; form < kForms; ++form) {
     if ((wanted & (1U << form)) == 0) continue;
     for (std::size_t chunk = 0; chunk < snapshot->chunks_.size(); ++chunk) {
-      snapshot->rendered(static_cast<Form>(form), chunk);
+      snapshot->rendered(static_cast<Form>(form), chunk, nobody);
     }
   }
   return snapshot;

@@ -67,9 +67,12 @@ class NativeRefSnapshot final : public RefSnapshot {
   Ref at(std::size_t index) const override;
   std::optional<Ref> find(std::string_view name) const override;
   bool advertises(const ObjectId& id, Service service) const override;
-  RenderedBody ls_refs(const LsRefsRequest& request) const override;
-  RenderedBody advertisement(Service service, int protocol_version,
-                             const AdvertisementOptions& options) const override;
+  using RefSnapshot::advertisement;
+  using RefSnapshot::ls_refs;
+  std::optional<RenderedBody> ls_refs(const LsRefsRequest& request, Effort effort) const override;
+  std::optional<RenderedBody> advertisement(Service service, int protocol_version,
+                                            const AdvertisementOptions& options,
+                                            Effort effort) const override;
 
   // Before the snapshot is published.
   void set_generation(std::uint64_t generation) { generation_ = generation; }
@@ -125,10 +128,19 @@ class NativeRefSnapshot final : public RefSnapshot {
   }
   std::size_t lower_bound(std::string_view name) const;
   void render(Form form, std::size_t begin, std::size_t end, std::string& out) const;
-  std::shared_ptr<const std::string> rendered(Form form, std::size_t chunk) const;
-  // Appends the lines [begin, end): whole chunks shared, the rest copied to `pending`.
-  void emit(Form form, std::size_t begin, std::size_t end, RenderedBody& body,
-            std::string& pending) const;
+  // An answer in the making. `pending` follows what the body has.
+  struct Answer {
+    RenderedBody body;
+    std::string pending;
+    Effort effort = Effort::whole;
+    std::size_t lines_rendered = 0;
+    // Whether so many lines more may be rendered.
+    bool takes(std::size_t lines);
+  };
+  // Null if it is not there yet and the answer takes no more.
+  std::shared_ptr<const std::string> rendered(Form form, std::size_t chunk, Answer& answer) const;
+  // Appends the lines [begin, end): whole chunks shared, the rest copied. False: too much.
+  bool emit(Form form, std::size_t begin, std::size_t end, Answer& answer) const;
   std::string capabilities(Service service, const AdvertisementOptions& options) const;
 
   std::shared_ptr<const RepositoryConfig> config_;

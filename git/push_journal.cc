@@ -119,11 +119,12 @@ void PushJournal::child_died(const std::string& name) {
 }
 
 PushJournal::Swept PushJournal::sweep() {
-  adopt();
+  adopt_others();
   return settle_dead("", 0);
 }
 
-void PushJournal::adopt() {
+// Reads the records that are not known here: those of earlier processes.
+void PushJournal::adopt_others() {
   std::error_code error;
   for (fs::directory_iterator entry(directory_, error), end; !error && entry != end;
        entry.increment(error)) {

@@ -12,6 +12,9 @@ namespace {
 
 // Shorter chunks are copied: a part of an answer costs more than their bytes.
 constexpr std::size_t kCopiedBytesMax = 4096;
+// A small effort: a line takes some 50 ns, a prefix two searches.
+constexpr std::size_t kSmallLinesMax = 8192;
+constexpr std::size_t kSmallPrefixesMax = 64;
 
 // <hex> SP <name> <tail> LF
 void append_line(std::string& out, std::string_view hex, std::string_view name,
@@ -61,14 +64,27 @@ void NativeRefSnapshot::render(Form form, std::size_t begin, std::size_t end,
   }
 }
 
-std::shared_ptr<const std::string> NativeRefSnapshot::rendered(Form form, std::size_t chunk) const {
+bool NativeRefSnapshot::Answer::takes(std::size_t lines) {
+  lines_rendered += lines;
+  return effort == Effort::whole || lines_rendered <= kSmallLinesMax;
+}
+
+std::shared_ptr<const std::string> NativeRefSnapshot::rendered(Form form, std::size_t chunk,
+                                                               Answer& answer) const {
   Chunk& shared = *chunks_[chunk];
-  const std::lock_guard lock(shared.mutex);
+  std::unique_lock lock(shared.mutex, std::defer_lock);
+  // Whoever has it may be rendering, on a thread that waits for a core.
+  if (answer.effort == Effort::whole) {
+    lock.lock();
+  } else if (!lock.try_lock()) {
+    return nullptr;
+  }
   std::shared_ptr<const std::string>& slot = shared.rendered[form];
   if (slot == nullptr) {
     std::string bytes;
     const std::size_t begin = starts_[chunk];
     const std::size_t end = chunk_end(chunk);
+    if (!answer.takes(end - begin)) return nullptr;
     bytes.reserve((end - begin) * (packed_->hex_bytes() + 32));
     render(form, begin, end, bytes);
     slot = std::make_shared<const std::string>(std::move(bytes));
@@ -76,9 +92,9 @@ std::shared_ptr<const std::string> NativeRefSnapshot::rendered(Form form, std::s
   return slot;
 }
 
-void NativeRefSnapshot::emit(Form form, std::size_t begin, std::size_t end, RenderedBody& body,
-                             std::string& pending) const {
-  if (begin >= end) return;
+bool NativeRefSnapshot::emit(Form form, std::size_t begin, std::size_t end, Answer& answer) const {
+  if (begin >= end) return true;
+  std::string& pending = answer.pending;
   const auto bit = static_cast<std::uint8_t>(1U << form);
   if ((wanted_.load(std::memory_order_relaxed) & bit) == 0) {
     wanted_.fetch_or(bit, std::memory_order_relaxed);
@@ -88,23 +104,29 @@ void NativeRefSnapshot::emit(Form form, std::size_t begin, std::size_t end, Rend
   for (; begin < end; ++chunk) {
     const std::size_t stop = std::min(end, chunk_end(chunk));
     if (begin != starts_[chunk] || stop != chunk_end(chunk)) {
+      if (!answer.takes(stop - begin)) return false;
       render(form, begin, stop, pending);
     } else {
-      const std::shared_ptr<const std::string> bytes = rendered(form, chunk);
+      const std::shared_ptr<const std::string> bytes = rendered(form, chunk, answer);
+      if (bytes == nullptr) return false;
       if (bytes->size() <= kCopiedBytesMax) {
         pending += *bytes;
       } else {
-        if (!pending.empty()) body.append(std::exchange(pending, {}));
-        body.append(bytes);
+        if (!pending.empty()) answer.body.append(std::exchange(pending, {}));
+        answer.body.append(bytes);
       }
     }
     begin = stop;
   }
+  return true;
 }
 
-RenderedBody NativeRefSnapshot::ls_refs(const LsRefsRequest& request) const {
-  RenderedBody body;
-  std::string pending;
+std::optional<RenderedBody> NativeRefSnapshot::ls_refs(const LsRefsRequest& request,
+                                                       Effort effort) const {
+  if (effort == Effort::small && request.prefixes.size() > kSmallPrefixesMax) return std::nullopt;
+  Answer answer;
+  answer.effort = effort;
+  std::string& pending = answer.pending;
   const std::vector<std::string_view> prefixes = disjoint(request.prefixes);
   const bool all = request.prefixes.empty();
   const bool with_head = all || std::ranges::any_of(prefixes, [](std::string_view prefix) {
@@ -124,7 +146,7 @@ RenderedBody NativeRefSnapshot::ls_refs(const LsRefsRequest& request) const {
   }
   const auto form =
       static_cast<Form>((request.peel ? kPeel : kPlain) | (request.symrefs ? kSymrefs : kPlain));
-  if (all) emit(form, 0, lines_.size(), body, pending);
+  if (all && !emit(form, 0, lines_.size(), answer)) return std::nullopt;
   for (const std::string_view prefix : prefixes) {
     const std::size_t begin = lower_bound(prefix);
     std::size_t end = lines_.size();
@@ -136,11 +158,11 @@ RenderedBody NativeRefSnapshot::ls_refs(const LsRefsRequest& request) const {
         end = middle;
       }
     }
-    emit(form, begin, end, body, pending);
+    if (!emit(form, begin, end, answer)) return std::nullopt;
   }
   append_flush(pending);
-  body.append(std::move(pending));
-  return body;
+  answer.body.append(std::move(pending));
+  return std::move(answer.body);
 }
 
 std::string NativeRefSnapshot::capabilities(Service service,
@@ -169,14 +191,16 @@ std::string NativeRefSnapshot::capabilities(Service service,
   return text;
 }
 
-RenderedBody NativeRefSnapshot::advertisement(Service service, int protocol_version,
-                                              const AdvertisementOptions& options) const {
-  RenderedBody body;
-  std::string pending;
+std::optional<RenderedBody> NativeRefSnapshot::advertisement(Service service, int protocol_version,
+                                                             const AdvertisementOptions& options,
+                                                             Effort effort) const {
+  Answer answer;
+  answer.effort = effort;
+  std::string& pending = answer.pending;
   const bool fetch = service == Service::upload_pack;
   if (fetch && protocol_version == 2) {
-    body.append(render_v2_capabilities(*config_, options));
-    return body;
+    answer.body.append(render_v2_capabilities(*config_, options));
+    return std::move(answer.body);
   }
   append_pkt(pending, "# service=" + std::string(service_name(service)) + "\n");
   append_flush(pending);
@@ -202,11 +226,11 @@ RenderedBody NativeRefSnapshot::advertisement(Service service, int protocol_vers
       append_line(pending, std::string(packed_->hex_bytes(), '0'), "capabilities^{}", tail);
     }
   }
-  emit(form, begin, lines_.size(), body, pending);
+  if (!emit(form, begin, lines_.size(), answer)) return std::nullopt;
   for (const std::string& id : shallow_) append_pkt(pending, "shallow " + id + "\n");
   append_flush(pending);
-  body.append(std::move(pending));
-  return body;
+  answer.body.append(std::move(pending));
+  return std::move(answer.body);
 }
 
 std::string render_v2_capabilities(const RepositoryConfig& config,

@@ -124,6 +124,8 @@ LoadedRefs RefReader::finish(std::shared_ptr<const NativeRefSnapshot> snapshot) 
   draft_.bytes = snapshot->bytes() + draft_.config_stamps.bytes() + draft_.ref_stamps.bytes() +
                  draft_.peels.size() * kPeelBytes;
   draft_.snapshot = std::move(snapshot);
+  sources_ = {};  // freed by this thread rather than by the loop
+  overlay_ = {};
   return std::move(draft_);
 }
 

@@ -24,7 +24,9 @@ struct LoadedRefs {
 
   bool racy() const { return config_stamps.racy() || ref_stamps.racy(); }
   std::size_t stats() const { return config_stamps.size() + ref_stamps.size(); }
-  bool unchanged() const { return config_stamps.unchanged() && ref_stamps.unchanged(); }
+  bool unchanged_by(const io::Clock& clock, io::Instant end) const {
+    return config_stamps.unchanged_by(clock, end) && ref_stamps.unchanged_by(clock, end);
+  }
 };
 
 class RefReader {
@@ -43,7 +45,7 @@ class RefReader {
   void take_listed(LooseRefs refs, FileStamps stamps);
   // What a worker must peel before build().
   const std::vector<ObjectId>& to_peel() const { return to_peel_; }
-  // `peeled`: for to_peel(), in order.
+  // `peeled`: for to_peel(), in order. finish() is the last call.
   std::shared_ptr<NativeRefSnapshot> build_blocking(const std::vector<ObjectId>& peeled);
   LoadedRefs finish(std::shared_ptr<const NativeRefSnapshot> snapshot);
 

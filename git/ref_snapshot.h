@@ -16,6 +16,7 @@
 #include "git/object_id.h"
 #include "git/rendered_body.h"
 #include "git/repository.h"
+#include "io/blocking_pool.h"
 
 namespace weir::git {
 
@@ -23,6 +24,10 @@ enum class Service : std::uint8_t { upload_pack, receive_pack };
 constexpr std::string_view service_name(Service service) {
   return service == Service::upload_pack ? "git-upload-pack" : "git-receive-pack";
 }
+
+// How much may be rendered for one answer. Small: about half a millisecond's work and no waiting
+// for another thread; nullopt if that is not enough.
+enum class Effort : std::uint8_t { small, whole };
 
 struct Ref {
   std::string_view name;  // full name, "refs/heads/main"
@@ -74,10 +79,29 @@ class RefSnapshot {
   virtual bool advertises(const ObjectId& id, Service service) const = 0;
 
   // Complete bodies. The service banner ("# service=...") of a v0/v1 advertisement is included.
-  virtual RenderedBody ls_refs(const LsRefsRequest& request) const = 0;
-  virtual RenderedBody advertisement(Service service, int protocol_version,
-                                     const AdvertisementOptions& options) const = 0;
+  // With a whole effort never nullopt.
+  virtual std::optional<RenderedBody> ls_refs(const LsRefsRequest& request,
+                                              Effort effort) const = 0;
+  virtual std::optional<RenderedBody> advertisement(Service service, int protocol_version,
+                                                    const AdvertisementOptions& options,
+                                                    Effort effort) const = 0;
+  RenderedBody ls_refs(const LsRefsRequest& request) const {
+    return *ls_refs(request, Effort::whole);
+  }
+  RenderedBody advertisement(Service service, int protocol_version,
+                             const AdvertisementOptions& options) const {
+    return *advertisement(service, protocol_version, options, Effort::whole);
+  }
 };
+
+// A body that a snapshot renders (by `render`, which takes an Effort): here if that is a small
+// matter, else on the pool, as the first answer of its form from half a million refs takes 20 ms.
+template <typename Render>
+io::Task<io::Result<RenderedBody>> rendered_off_loop(io::BlockingPool& pool, Render render) {
+  if (std::optional<RenderedBody> body = render(Effort::small)) co_return std::move(*body);
+  auto rendering = pool.run([&render] { return *render(Effort::whole); });
+  co_return co_await std::move(rendering);
+}
 
 // The v2 capability advertisement ("version 2" ... flush) for a repository with that configuration.
 std::string render_v2_capabilities(const RepositoryConfig& config,

@@ -24,6 +24,7 @@ using SnapshotResult = io::Result<std::shared_ptr<const RefSnapshot>>;
 // lately (their directory entries are in memory); more go to the pool, and the refs are packed.
 constexpr std::size_t kStatsOnLoopMax = 64;
 constexpr io::Duration kStatsHot = std::chrono::seconds(10);
+constexpr io::Duration kStatsTimeMax = std::chrono::milliseconds(1);  // then the pool goes on
 constexpr int kConfigAttempts = 4;  // of a configuration that includes other files at each reading
 constexpr std::size_t kStatesMax = 65536;  // repositories remembered, with or without a snapshot
 constexpr io::Duration kPackInterval = std::chrono::minutes(5);
@@ -292,15 +293,15 @@ io::Task<RefStore::Impl::Validated> RefStore::Impl::validate(
 
   const std::int64_t unix_ms = io::EventLoop::current().clock().unix_ns() / 1'000'000;
   RepositoryGeneration& generation = state->generation;
-  auto building = pool.run([&reader, &peeled, &generation, unix_ms] {
-    auto snapshot = reader.build_blocking(peeled);
+  auto building = pool.run([this, &reader, &peeled, &generation, unix_ms] {
+    auto snapshot = pool.freed_here(reader.build_blocking(peeled));
     bool stored = true;
     snapshot->set_generation(generation.advance_blocking(snapshot->digest(), unix_ms, stored));
     if (!stored) {
       io::log_event(io::LogLevel::error,
                     "cannot store a repository generation: it may repeat after a crash");
     }
-    return std::make_shared<const LoadedRefs>(reader.finish(std::move(snapshot)));
+    return pool.freed_here(std::make_shared<const LoadedRefs>(reader.finish(std::move(snapshot))));
   });
   auto built = co_await std::move(building);
   if (!built) co_return failed(built.error());
@@ -362,7 +363,7 @@ io::Task<SnapshotResult> RefStore::snapshot(std::shared_ptr<const Repository> re
     }
     if (on_loop != nullptr) {
       const io::Instant began = loop.clock().now();
-      if (on_loop->unchanged()) {
+      if (on_loop->unchanged_by(loop.clock(), began + kStatsTimeMax)) {
         instruments().on_loop.add();
         const std::lock_guard lock(state->mutex);
         if (state->loaded == on_loop) state->validated_at = std::max(state->validated_at, began);

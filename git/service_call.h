@@ -62,8 +62,9 @@ struct ServiceCall {
   std::string trace_parent;                     // W3C traceparent, for GIT_TRACE2_PARENT_SID
   std::string remote_user;                      // "" for anonymous
   std::string remote_address;
-  // Ids advertised to this session a short while ago (a ref may move between GET and POST).
-  std::function<bool(const ObjectId&)> was_advertised;
+  // What was advertised to this session a short while ago (a ref may move between GET and POST), or
+  // null.
+  std::shared_ptr<const RefSnapshot> shown;
   io::ByteSource& body;  // inflated, bounded
   io::ByteSink& answer;
   io::StopToken stop;  // fires when the client is gone

@@ -34,6 +34,8 @@ constexpr std::size_t kGatherBytes = 16 * 1024;
 constexpr io::Duration kGatherTime = std::chrono::milliseconds(2);
 // Requests larger than this are parsed off the loop.
 constexpr std::size_t kParseOnLoopBytes = 64 * 1024;
+// More wants than this are looked up off the loop.
+constexpr std::size_t kWantsOnLoopMax = 1024;
 
 constexpr std::string_view kBusy = "the server is busy; try again in a minute";
 
@@ -111,6 +113,16 @@ Parsed parse_v0(std::string_view body, const RepositoryConfig& config, ObjectFor
     parsed.fetch = std::move(*fetch);
   }
   return parsed;
+}
+
+std::vector<ObjectId> not_advertised(const ServiceCall& call, const std::vector<ObjectId>& wants) {
+  std::vector<ObjectId> unknown;
+  for (const ObjectId& want : wants) {
+    if (call.snapshot->advertises(want, Service::upload_pack)) continue;
+    if (call.shown && call.shown->advertises(want, Service::upload_pack)) continue;
+    unknown.push_back(want);
+  }
+  return unknown;
 }
 
 // What visible refs point at: where reachability starts.
@@ -239,8 +251,15 @@ io::Task<void> Upload::fail_before_output(std::string text, std::string detail) 
 }
 
 io::Task<void> Upload::answer_ls_refs(const LsRefsRequest& request) {
-  const RenderedBody body = call_.snapshot->ls_refs(request);
-  for (const RenderedBody::Part& part : body.parts()) {
+  const RefSnapshot& snapshot = *call_.snapshot;
+  const io::Result<RenderedBody> body =
+      co_await rendered_off_loop(*call_.environment.blocking,
+                                 [&](Effort effort) { return snapshot.ls_refs(request, effort); });
+  if (!body) {
+    co_await fail_before_output(std::string(kBusy), io::to_string(body.error()));
+    co_return;
+  }
+  for (const RenderedBody::Part& part : body->parts()) {
     const io::Result<void> sent = co_await call_.answer.write(part.bytes);
     if (!sent) {
       left();
@@ -252,11 +271,17 @@ io::Task<void> Upload::answer_ls_refs(const LsRefsRequest& request) {
 io::Task<bool> Upload::check_wants(const std::vector<ObjectId>& wants) {
   const RepositoryConfig& config = call_.snapshot->config();
   if (config.allow_any_sha1_in_want) co_return true;  // the repository says that all may be had
+  auto filter = [this, &wants] { return not_advertised(call_, wants); };
   std::vector<ObjectId> unknown;
-  for (const ObjectId& want : wants) {
-    if (call_.snapshot->advertises(want, Service::upload_pack)) continue;
-    if (call_.was_advertised && call_.was_advertised(want)) continue;
-    unknown.push_back(want);
+  if (wants.size() <= kWantsOnLoopMax) {
+    unknown = filter();
+  } else {
+    io::Result<std::vector<ObjectId>> ran = co_await call_.environment.blocking->run(filter);
+    if (!ran) {
+      co_await fail_before_output(std::string(kBusy), io::to_string(ran.error()));
+      co_return false;
+    }
+    unknown = std::move(*ran);
   }
   if (unknown.empty()) co_return true;
 

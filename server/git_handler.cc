@@ -97,11 +97,16 @@ io::Task<void> Pipeline::git_info_refs(Request& request) {
                                  shared_.clock.unix_ns() / 1'000'000'000);
     options.push_cert_nonce = nonce;
   }
-  git::RenderedBody body;
-  if (upload && request.route.protocol_version == 2) {
-    body.append(git::render_v2_capabilities(snapshot->config(), options));
-  } else {
-    body = snapshot->advertisement(service, upload ? request.route.protocol_version : 0, options);
+  const int version = upload ? request.route.protocol_version : 0;
+  const io::Result<git::RenderedBody> body =
+      co_await git::rendered_off_loop(*environment_.blocking, [&](git::Effort effort) {
+        return snapshot->advertisement(service, version, options, effort);
+      });
+  if (!body) {
+    request.decision = "busy";
+    request.detail = io::to_string(body.error());
+    co_await answer_text(request, 503, std::string(answer_for(io::Errc::unavailable).text));
+    co_return;
   }
   if (upload) {
     sessions_.remember(request.exchange.connection_id(), request.principal.token_id,
@@ -110,7 +115,7 @@ io::Task<void> Pipeline::git_info_refs(Request& request) {
   request.decision = "served";
   Fields fields;
   fields.emplace_back("weir-generation", generation_text(*snapshot));
-  co_await answer_body(request, advertisement_type(service), body, std::move(fields));
+  co_await answer_body(request, advertisement_type(service), *body, std::move(fields));
 }
 
 io::Task<void> Pipeline::git_service(Request& request, std::shared_ptr<const Policy> policy) {
@@ -157,11 +162,8 @@ io::Task<void> Pipeline::git_service(Request& request, std::shared_ptr<const Pol
                         body,
                         answer,
                         request.exchange.stop()};
-  const std::uint64_t connection_id = request.exchange.connection_id();
-  call.was_advertised = [this, connection_id, &request](const git::ObjectId& id) {
-    return sessions_.advertised(connection_id, request.principal.token_id, request.repository->id,
-                                id, loop_.now());
-  };
+  call.shown = sessions_.shown(request.exchange.connection_id(), request.principal.token_id,
+                               request.repository->id, loop_.now());
   git::ServiceOutcome outcome;
   if (upload) {
     outcome = co_await git::serve_upload_pack(call);

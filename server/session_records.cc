@@ -19,14 +19,14 @@ void SessionRecords::remember(std::uint64_t connection_id, const std::string& to
   record.at = now;
 }
 
-bool SessionRecords::advertised(std::uint64_t connection_id, const std::string& token_id,
-                                const git::RepositoryId& repository, const git::ObjectId& id,
-                                io::Instant now) const {
+std::shared_ptr<const git::RefSnapshot> SessionRecords::shown(std::uint64_t connection_id,
+                                                              const std::string& token_id,
+                                                              const git::RepositoryId& repository,
+                                                              io::Instant now) const {
   const Record& record = records_[slot(connection_id, repository)];
-  return record.snapshot != nullptr && record.connection_id == connection_id &&
-         record.token_id == token_id && record.repository == repository &&
-         now - record.at <= kSessionGrace &&
-         record.snapshot->advertises(id, git::Service::upload_pack);
+  const bool same = record.connection_id == connection_id && record.token_id == token_id &&
+                    record.repository == repository && now - record.at <= kSessionGrace;
+  return same ? record.snapshot : nullptr;
 }
 
 void SessionRecords::expire(io::Instant now) {

@@ -24,10 +24,11 @@ class SessionRecords {
   void remember(std::uint64_t connection_id, const std::string& token_id,
                 const git::RepositoryId& repository,
                 std::shared_ptr<const git::RefSnapshot> snapshot, io::Instant now);
-  // Whether fetching `id` was offered to that session within the grace.
-  bool advertised(std::uint64_t connection_id, const std::string& token_id,
-                  const git::RepositoryId& repository, const git::ObjectId& id,
-                  io::Instant now) const;
+  // What that session was shown within the grace; null if nothing.
+  std::shared_ptr<const git::RefSnapshot> shown(std::uint64_t connection_id,
+                                                const std::string& token_id,
+                                                const git::RepositoryId& repository,
+                                                io::Instant now) const;
   // Drops snapshots older than the grace, so that they do not hold memory. About once a second.
   void expire(io::Instant now);
   // After a change of rights nothing that was shown before counts any more.

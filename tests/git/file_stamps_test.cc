@@ -32,6 +32,19 @@ TEST(FileStamps, tell_every_kind_of_change) {
   EXPECT_FALSE(gone.unchanged());
 }
 
+TEST(FileStamps, leave_off_when_the_disk_takes_longer_than_a_loop_may_wait) {
+  const ScratchRepository scratch;
+  scratch.write("file", "one");
+  FileStamps stamps;
+  const std::string path = scratch.path() + "/file";
+  stamps.add(path, FileStamp::of_path(path.c_str(), false));
+  io::ManualClock clock;
+  EXPECT_TRUE(stamps.unchanged_by(clock, clock.now()));
+  EXPECT_FALSE(stamps.unchanged_by(clock, clock.now() - io::Duration{1}));
+  scratch.write("file", "two");
+  EXPECT_FALSE(stamps.unchanged_by(clock, clock.now()));
+}
+
 TEST(FileStamps, do_not_trust_a_young_change_but_trust_it_later) {
   const ScratchRepository scratch;
   scratch.write("file", "one");

@@ -56,7 +56,7 @@ class GitCommandTest : public testing::Test {
                    .trace_parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
                    .remote_user = "",
                    .remote_address = "",
-                   .was_advertised = {},
+                   .shown = {},
                    .body = body,
                    .answer = answer,
                    .stop = {}};

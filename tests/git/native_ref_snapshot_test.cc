@@ -335,6 +335,23 @@ TEST_F(ManyRefs, are_answered_like_git_and_shared_across_rebuilds) {
   EXPECT_EQ(packed->find("refs/heads/br-050000")->id.to_hex(), two);
 }
 
+TEST_F(ManyRefs, are_not_rendered_with_a_small_effort_until_somebody_has) {
+  const auto snapshot = builder_.build();
+  const AdvertisementOptions options{"test/1", "", ""};
+  EXPECT_FALSE(snapshot->advertisement(Service::upload_pack, 0, options, Effort::small));
+  const std::string whole = text_of(snapshot->advertisement(Service::upload_pack, 0, options));
+  const auto small = snapshot->advertisement(Service::upload_pack, 0, options, Effort::small);
+  ASSERT_TRUE(small);
+  EXPECT_EQ(text_of(*small), whole);
+
+  EXPECT_FALSE(snapshot->ls_refs({false, false, false, {}}, Effort::small));
+  EXPECT_TRUE(snapshot->ls_refs({false, false, false, {"refs/heads/br-077"}}, Effort::small));
+  // Of all these prefixes no chunk is whole, so that nothing would be kept.
+  LsRefsRequest many{false, false, false, {}};
+  for (int i = 0; i < 1000; ++i) many.prefixes.push_back("refs/heads/br-" + std::to_string(i));
+  EXPECT_FALSE(snapshot->ls_refs(many, Effort::small));
+}
+
 TEST_F(ManyRefs, answer_one_prefix_with_one_part_that_is_not_shared) {
   const RenderedBody body =
       builder_.build()->ls_refs({true, true, false, {"refs/heads/br-077777"}});

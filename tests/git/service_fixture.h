@@ -102,7 +102,7 @@ class ServiceTest : public testing::Test {
                      .trace_parent = "",
                      .remote_user = "ann",
                      .remote_address = "192.0.2.1",
-                     .was_advertised = {},
+                     .shown = {},
                      .body = body,
                      .answer = answer,
                      .stop = io::StopToken(stop)};

@@ -18,10 +18,13 @@ class OneObject final : public git::RefSnapshot {
   git::Ref at(std::size_t) const override { return {}; }
   std::optional<git::Ref> find(std::string_view) const override { return std::nullopt; }
   bool advertises(const git::ObjectId& id, git::Service) const override { return id == id_; }
-  git::RenderedBody ls_refs(const git::LsRefsRequest&) const override { return {}; }
-  git::RenderedBody advertisement(git::Service, int,
-                                  const git::AdvertisementOptions&) const override {
-    return {};
+  std::optional<git::RenderedBody> ls_refs(const git::LsRefsRequest&, git::Effort) const override {
+    return std::nullopt;
+  }
+  std::optional<git::RenderedBody> advertisement(git::Service, int,
+                                                 const git::AdvertisementOptions&,
+                                                 git::Effort) const override {
+    return std::nullopt;
   }
 
  private:
@@ -39,7 +42,8 @@ class SessionRecordsTest : public testing::Test {
     records_->remember(1, "token", repository_, std::make_shared<OneObject>(object('a')), now_);
   }
   bool advertised(std::uint64_t connection, const char* token, io::Duration later = {}) {
-    return records_->advertised(connection, token, repository_, object('a'), now_ + later);
+    const auto shown = records_->shown(connection, token, repository_, now_ + later);
+    return shown != nullptr && shown->advertises(object('a'), git::Service::upload_pack);
   }
 
   git::RepositoryId repository_{};
@@ -49,7 +53,6 @@ class SessionRecordsTest : public testing::Test {
 
 TEST_F(SessionRecordsTest, remembers_what_a_session_was_shown) {
   EXPECT_TRUE(advertised(1, "token"));
-  EXPECT_FALSE(records_->advertised(1, "token", repository_, object('b'), now_));
 }
 
 TEST_F(SessionRecordsTest, does_not_lend_it_to_another_connection_or_principal) {
