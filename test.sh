@@ -67,11 +67,11 @@ step "house rules" ctest --test-dir build/release -L house --output-on-failure
 for program in $programs; do unit release "$program"; done
 end_to_end release discover -p '*_test.py'
 for program in io_test http_test git_test; do on_epoll unit release "$program"; done
-on_epoll end_to_end release clone_test push_test access_test
+on_epoll end_to_end release clone_test push_test access_test http2_conformance_test
 
 step "build asan" build asan $programs weir
 for program in $programs; do unit asan "$program"; done
-on_epoll unit asan io_test
+for program in io_test http_test git_test; do on_epoll unit asan "$program"; done
 end_to_end asan clone_test.CloneTest.test_full_clone_brings_every_ref \
   clone_test.CloneTest.test_shallow_chain_deepens_and_unshallows access_test.AccessTest \
   push_test.PushTest.test_small_push_is_there_and_seen_by_the_next_ls_remote \

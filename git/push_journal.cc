@@ -119,12 +119,11 @@ void PushJournal::child_died(const std::string& name) {
 }
 
 PushJournal::Swept PushJournal::sweep() {
-  adopt_others();
+  adopt();
   return settle_dead("", 0);
 }
 
-// Reads the records that are not known here: those of earlier processes.
-void PushJournal::adopt_others() {
+void PushJournal::adopt() {
   std::error_code error;
   for (fs::directory_iterator entry(directory_, error), end; !error && entry != end;
        entry.increment(error)) {

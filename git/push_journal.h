@@ -37,6 +37,8 @@ class PushJournal {
     Leftovers leftovers;
     std::size_t running = 0;  // children of an earlier server process that are still finishing
   };
+  // Reads the records of earlier processes; before the first begin(). Waits for no disk to sync.
+  void adopt();
   // Looks at the folder again, for what a server that drained beside us left when it was killed,
   // and settles what could not be settled before. Cheap when there is nothing; call it now and
   // then.
@@ -48,7 +50,6 @@ class PushJournal {
     PushRecord record;
     State state = State::ours;
   };
-  void adopt_others();
   void remove_record(const std::string& name);
   // Those of `common_dir`, or all when it is empty.
   Swept settle_dead(const std::string& common_dir, pid_t except);

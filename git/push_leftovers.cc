@@ -117,25 +117,36 @@ std::optional<Found> find(const fs::path& path) {
 
 enum class Verdict : std::uint8_t { absent, foreign, maybe_alive, dead };
 
-// Packs that git keeps until its refs are there: "receive-pack <pid> on <host>".
-std::vector<fs::path> kept_packs(const PushRecord& record) {
-  const std::string text = "receive-pack " + std::to_string(record.pid) + " on ";
-  std::vector<fs::path> found;
-  std::error_code error;
-  for (fs::directory_iterator entry(fs::path(record.common_dir) / "objects/pack", error), end;
-       !error && entry != end; entry.increment(error)) {
-    const fs::path& path = entry->path();
-    if (path.extension() == ".keep" && read_file(path).starts_with(text)) found.push_back(path);
-  }
-  return found;
-}
-
 Verdict judge(const fs::path& path, const PushRecord& record, std::int64_t first_live_unix_ns) {
   const std::optional<Found> found = find(path);
   if (!found) return Verdict::absent;
   const std::int64_t made = found->made_unix_ns;
   if (made < record.started_unix_ns - kTimeSlackNs) return Verdict::foreign;
   return made < first_live_unix_ns - kTimeSlackNs ? Verdict::dead : Verdict::maybe_alive;
+}
+
+// Marks of packs that git keeps until its refs are there: "receive-pack <pid> on <host>". git does
+// not sync them, so that one may be empty or zeros; then the age of its pack tells whose it is.
+std::vector<fs::path> keep_marks(const PushRecord& record) {
+  const std::string ours = "receive-pack " + std::to_string(record.pid) + " on ";
+  std::vector<fs::path> found;
+  std::error_code error;
+  for (fs::directory_iterator entry(fs::path(record.common_dir) / "objects/pack", error), end;
+       !error && entry != end; entry.increment(error)) {
+    const fs::path& path = entry->path();
+    if (path.extension() != ".keep") continue;
+    const std::string text = read_file(path);
+    if (text.starts_with(ours)) {
+      found.push_back(path);
+    } else if (ours.starts_with(text) || text.find_first_not_of('\0') == text.npos) {
+      fs::path pack = path;
+      const std::optional<Found> made = find(pack.replace_extension(".pack"));
+      if (made && made->made_unix_ns >= record.started_unix_ns - kTimeSlackNs) {
+        found.push_back(path);
+      }
+    }
+  }
+  return found;
 }
 
 // Somebody who holds a lock briefly (a hook of another push) has let go of it by now.
@@ -208,7 +219,7 @@ Leftovers remove_leftovers(const PushRecord& record, pid_t except,
   for (const char* name : {"packed-refs.lock", "packed-refs.new", "shallow.lock"}) {
     locks.push_back({common / name, ""});
   }
-  for (const fs::path& path : kept_packs(record)) locks.push_back({path, ""});
+  for (const fs::path& path : keep_marks(record)) locks.push_back({path, ""});
   std::vector<fs::path> quarantines;
   std::error_code error;
   for (fs::directory_iterator entry(common / "objects", error), end; !error && entry != end;

@@ -131,6 +131,12 @@ struct Http2Callbacks {
     return self(user_data).send_data(*stream, header, size) ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
   }
 
+  static int frame_sent(nghttp2_session*, const nghttp2_frame* frame, void* user_data) {
+    if (frame->hd.type == NGHTTP2_RST_STREAM)
+      self(user_data).frames_.reset_sent(frame->hd.stream_id);
+    return 0;
+  }
+
   static nghttp2_session_callbacks* make() {
     nghttp2_session_callbacks* table = nullptr;
     if (nghttp2_session_callbacks_new(&table) != 0) return nullptr;
@@ -143,6 +149,7 @@ struct Http2Callbacks {
     nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(table, invalid_frame);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(table, data_chunk);
     nghttp2_session_callbacks_set_on_stream_close_callback(table, stream_close);
+    nghttp2_session_callbacks_set_on_frame_send_callback(table, frame_sent);
     nghttp2_session_callbacks_set_send_data_callback(table, send_data);
     return table;
   }

@@ -88,12 +88,33 @@ void Http2Session::on_data(std::span<const std::uint8_t> bytes) {
   const Entered entered(*this);
   if (ended_ || stream_closed_) return;
   in_library_ = true;
-  const ssize_t taken = nghttp2_session_mem_recv(session_, bytes.data(), bytes.size());
+  ssize_t taken = 0;
+  while (!bytes.empty() && taken >= 0) {
+    const Http2FrameWatch::Piece piece = frames_.next(bytes);
+    if (piece.begins) judge(piece);
+    taken = nghttp2_session_mem_recv(session_, bytes.data(), piece.bytes);
+    bytes = bytes.subspan(piece.bytes);
+  }
   in_library_ = false;
   dispatch();
   if (taken < 0) return input_failed(static_cast<int>(taken));
   ask_write_if_wanted();
   end_if_done();
+}
+
+// What the library would ignore and the RFC does not.
+void Http2Session::judge(const Http2FrameWatch::Piece& frame) {
+  if (frame.type == NGHTTP2_PRIORITY && frame.stream == 0) {
+    return fail_connection(NGHTTP2_PROTOCOL_ERROR);
+  }
+  if (abusive_ || (frame.type != NGHTTP2_DATA && frame.type != NGHTTP2_HEADERS)) return;
+  const bool closed = frame.stream % 2 == 1 &&
+                      frame.stream <= nghttp2_session_get_last_proc_stream_id(session_) &&
+                      nghttp2_session_find_stream(session_, frame.stream) == nullptr;
+  if (!closed || frames_.was_reset(frame.stream)) return;
+  if (frame.type == NGHTTP2_HEADERS) return fail_connection(NGHTTP2_PROTOCOL_ERROR);
+  nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, frame.stream, NGHTTP2_STREAM_CLOSED);
+  charge(Http2Offence::invalid_request);
 }
 
 // Handlers run here, not inside the library; a stream reset in the same batch never reaches one.

@@ -15,6 +15,7 @@
 
 #include "http/http2_abuse.h"
 #include "http/http2_flow_control.h"
+#include "http/http2_frame_watch.h"
 #include "http/http2_request_head.h"
 #include "http/http2_stream.h"
 #include "http/session.h"
@@ -83,6 +84,7 @@ class Http2Session final : public Session {
   void released(Http2Stream& stream);
   void reset(Http2Stream& stream, std::uint32_t error);
 
+  void judge(const Http2FrameWatch::Piece& frame);
   void dispatch();
   void submit_head(Http2Stream& stream);
   void refuse(Http2Stream& stream, HeadRefusal refusal);
@@ -112,6 +114,7 @@ class Http2Session final : public Session {
   nghttp2_session* session_ = nullptr;
   Http2RequestHeadBuilder builder_;
   Http2AbuseBudget abuse_;
+  Http2FrameWatch frames_;
   UploadWindow window_{kConnectionWindowBytes};
   io::IntrusiveList<Http2Stream, AllStreams> streams_;
   io::IntrusiveList<Http2Stream, FlowWaiters> flow_waiters_;  // have output of another flow

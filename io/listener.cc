@@ -2,6 +2,7 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -30,13 +31,18 @@ struct Listener::AcceptOp : Op, Timer {
   Listener* listener = nullptr;
 };
 
+struct Listener::CheckTimer : Timer {
+  Listener* listener = nullptr;
+};
+
 Listener::Listener(EventLoop& loop, int listen_fd, const std::vector<EventLoop*>& loops,
                    OnConnection on_connection)
     : loop_(loop),
       fd_(listen_fd),
       loops_(loops),
       on_connection_(std::make_shared<const OnConnection>(std::move(on_connection))),
-      op_(std::make_unique<AcceptOp>()) {
+      op_(std::make_unique<AcceptOp>()),
+      check_(std::make_unique<CheckTimer>()) {
   op_->listener = this;
   op_->kind = OpKind::accept;
   op_->fd = listen_fd;
@@ -44,15 +50,27 @@ Listener::Listener(EventLoop& loop, int listen_fd, const std::vector<EventLoop*>
     static_cast<AcceptOp&>(self).listener->accepted(completion);
   };
   op_->on_expire = [](Timer& self) { static_cast<AcceptOp&>(self).listener->arm(); };
+  check_->listener = this;
+  check_->on_expire = [](Timer& self) { static_cast<CheckTimer&>(self).listener->check(); };
 }
 
 Listener::~Listener() {
+  check_->unlink();
   op_->Timer::unlink();
 }
 
 void Listener::start() {
   set_inherited_options(fd_);
   arm();
+  loop_.timers().arm(*check_, loop_.now() + check_after_);
+}
+
+void Listener::check() {
+  pollfd queue{fd_, POLLIN, 0};
+  // Armed anew, the accept takes what is there.
+  if (op_->in_flight() && ::poll(&queue, 1, 0) > 0) loop_.backend().cancel(*op_);
+  check_after_ = std::min(2 * check_after_, kAcceptCheckMax);
+  loop_.timers().arm(*check_, loop_.now() + check_after_);
 }
 
 void Listener::arm() {
@@ -64,6 +82,7 @@ void Listener::stop(std::function<void()> on_stopped) {
   stopping_ = true;
   on_stopped_ = std::move(on_stopped);
   op_->Timer::unlink();
+  check_->unlink();
   if (op_->in_flight()) {
     loop_.backend().cancel(*op_);
   } else {

@@ -3,7 +3,10 @@
 // to the least loaded loop before a byte is read, when this loop is ahead of it by more than max(8,
 // 1/8). The descriptor is borrowed: it belongs to the supervisor and is never closed here. Adds 1
 // to the owner's load() before `on_connection`; who owns the connection subtracts it at the end.
-// EMFILE/ENFILE: accepting pauses for kAcceptRetry and is counted. Loop thread only.
+// EMFILE/ENFILE: accepting pauses for kAcceptRetry and is counted. The kernel wakes one waiter per
+// connection, and the rings of a killed process go on waiting for a while: such a wake-up is lost
+// (seen: a connection unanswered for 10 s after kill -9). So the queue is looked at now and then,
+// soon after the start and every kAcceptCheckMax at least. Loop thread only.
 
 #include <atomic>
 #include <functional>
@@ -15,6 +18,8 @@
 namespace weir::io {
 
 inline constexpr Duration kAcceptRetry = 100ms;  // descriptors come free at request pace
+inline constexpr Duration kAcceptCheckMin = 10ms;
+inline constexpr Duration kAcceptCheckMax = 250ms;
 // A loop with this much waiting in its mailbox is stalled: no more connections are handed to it.
 inline constexpr std::size_t kMailboxHandOffMax = kMailboxMax / 4;
 
@@ -42,6 +47,7 @@ class Listener {
 
  private:
   void arm();
+  void check();
   void hand_over(int fd);
   void accepted(const Completion& completion);
   EventLoop& choose_loop() const;
@@ -53,6 +59,9 @@ class Listener {
   std::function<void()> on_stopped_;
   struct AcceptOp;
   std::unique_ptr<AcceptOp> op_;
+  struct CheckTimer;
+  std::unique_ptr<CheckTimer> check_;
+  Duration check_after_ = kAcceptCheckMin;
   ListenerStats stats_;
   bool stopping_ = false;
 };

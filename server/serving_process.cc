@@ -9,8 +9,12 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <condition_variable>
 #include <fstream>
+#include <mutex>
 #include <optional>
+#include <stop_token>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -101,6 +105,7 @@ class ServingProcess {
  private:
   bool prepare(std::string& problem);
   bool prepare_git(std::string& problem);
+  void sweep_journal(std::stop_token stop);
   bool start_loops(std::string& problem);
   bool start_admin(std::string& problem);
   bool follow_control();  // false: end at once
@@ -142,7 +147,6 @@ class ServingProcess {
   std::atomic<int> loops_drained_{0};
   io::Instant drain_began_{};
   io::Instant quiet_since_{};
-  io::Instant swept_at_{};
   bool drain_cut_ = false;
   io::Counter drain_cuts_;
   bool supervisor_gone_ = false;
@@ -203,11 +207,7 @@ bool ServingProcess::prepare_git(std::string& problem) {
       std::make_unique<io::ByteBudget>("requests", config_.limits.requests_held_bytes_max);
   sync_ = std::make_unique<git::SyncCoalescer>(*blocking_);
   journal_ = std::make_unique<git::PushJournal>(config_.state + "/pushes");
-  const git::PushJournal::Swept swept = journal_->sweep();
-  if (swept.records > 0) {
-    io::log_event(io::LogLevel::warn,
-                  fmt::format("cleaned up after {} pushes that were cut short", swept.records));
-  }
+  journal_->adopt();
   environment_.push_cert_seed = read_or_make_seed(config_.state + "/push-cert-seed");
   environment_.git_config_path = config_.state + "/gitconfig";
   if (const io::Result<void> written =
@@ -302,6 +302,20 @@ bool ServingProcess::start_admin(std::string& problem) {
   return true;
 }
 
+// On a thread of its own: it waits for disks, and a start does not wait for it.
+void ServingProcess::sweep_journal(std::stop_token stop) {
+  std::mutex mutex;
+  std::condition_variable_any stopped;
+  std::unique_lock lock(mutex);
+  do {
+    const git::PushJournal::Swept swept = journal_->sweep();
+    if (swept.records > 0) {
+      io::log_event(io::LogLevel::warn,
+                    fmt::format("cleaned up after {} pushes that were cut short", swept.records));
+    }
+  } while (!stopped.wait_for(lock, stop, kSweepEvery, [&stop] { return stop.stop_requested(); }));
+}
+
 int ServingProcess::run() {
   const io::Result<int> log_fd = io::log_open(config_.log.path);
   if (!log_fd) {
@@ -322,6 +336,7 @@ int ServingProcess::run() {
     fmt::print(stderr, "weir: {}\n", problem);
     return 1;
   }
+  std::jthread sweeper([this](std::stop_token stop) { sweep_journal(std::move(stop)); });
   ready_ = true;
   control_.send_ready();
   if (context_.starts == 0) {
@@ -339,6 +354,7 @@ int ServingProcess::run() {
     // The loops still run: what they use must not be taken from under them.
     ::_exit(failed_ ? 1 : 0);
   }
+  sweeper = {};
   for (const std::unique_ptr<ServingLoop>& loop : loops_) loop->stop_and_join();
   admin_->stop_and_join();
   blocking_.reset();  // its results go to loops
@@ -380,10 +396,6 @@ bool ServingProcess::follow_control() {
     if (message->kind == ControlKind::supervisor_gone) break;
   }
   tickets_->rotate_if_due(clock_.unix_ns());
-  if (clock_.now() - swept_at_ >= kSweepEvery) {
-    swept_at_ = clock_.now();
-    journal_->sweep();
-  }
   return !drain_has_ended();
 }
 

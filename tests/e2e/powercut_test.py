@@ -234,7 +234,7 @@ class PowerCutTest(unittest.TestCase):
                     case = PowerCut(scenario, disk, self.judge, SEED)
                     case.cuts = [push.told]
                     case.look_at_the_worst()
-                    self.assertTrue(any("is" in problem for problem in case.found()), scenario.name)
+                    self.assertTrue(any("not one of" in problem for problem in case.found()), scenario.name)
 
     def test_without_gits_own_syncs_a_ref_comes_before_what_it_names(self):
         for scenario in self.scenarios[:2]:
@@ -243,7 +243,7 @@ class PowerCutTest(unittest.TestCase):
 
     def record_losses(self, ignore=NOTHING, scenarios=None):
         """Locks and quarantines that no whole push record speaks of, whatever of either disk is lost."""
-        losses, rng = set(), random.Random(SEED)
+        rng = random.Random(SEED)
         state_disk = self.state_folder(ignore)
         for scenario in scenarios or self.scenarios:
             disk = self.repository(scenario, ignore)
@@ -260,19 +260,19 @@ class PowerCutTest(unittest.TestCase):
                             known |= {"HEAD.lock", "packed-refs.lock"}
                             known |= {f"{ref}.lock" for ref in lines_of(text, "ref")}
                             known |= {path for path in left if path.startswith("objects/")}
-                    losses |= {f"{scenario.name} {model} {path}" for path in left - known}
-        return sorted(losses)
+                    yield from (f"{scenario.name} {cut} {model}: {path}" for path in left - known)
 
     def test_push_record_is_there_as_long_as_what_it_speaks_of(self):
-        self.assertEqual(self.record_losses(), [])
+        self.assertEqual(list(self.record_losses()), [])
 
     def test_without_its_syncs_a_push_record_is_lost(self):
-        some = self.scenarios[:2]
-        self.assertTrue(self.record_losses(lambda event: event.path.endswith(".push.tmp"), some))
-        self.assertTrue(self.record_losses(lambda event: event.path.endswith("/pushes"), some))
-        self.assertTrue(self.record_losses(lambda event: event.path == str(self.weir.state), some))
         refused = [scenario for scenario in self.scenarios if not scenario.pushes[0].accepted]
-        self.assertTrue(self.record_losses(lambda event: event.kind == "syncfs", refused))
+        for what, ignore, where in [
+                ("the record", lambda event: event.path.endswith(".push.tmp"), self.scenarios),
+                ("its name", lambda event: event.path.endswith("/pushes"), self.scenarios),
+                ("the folder's name", lambda event: event.path == str(self.weir.state), self.scenarios),
+                ("what a refused push removed", lambda event: event.kind == "syncfs", refused)]:
+            self.assertTrue(any(self.record_losses(ignore, where)), what)
 
     def log_records(self):
         for call in self.recording.calls:
@@ -282,7 +282,7 @@ class PowerCutTest(unittest.TestCase):
 
     def generation_losses(self, ignore=NOTHING):
         """States in which a number could be given out again. Where the file is not there the clock decides."""
-        losses, rng, disk = [], random.Random(SEED), self.state_folder(ignore)
+        rng, disk = random.Random(SEED), self.state_folder(ignore)
         told = {}  # {path: [(place, number)]}; a request is logged after it was answered
         last = {}
         for path, what in disk.whole(self.recording.end).items():
@@ -299,23 +299,25 @@ class PowerCutTest(unittest.TestCase):
                     text = text_of(state, path)
                     given = max((number for place, number in numbers if place <= cut), default=0)
                     if text and text.endswith("\n") and int(text.split()[2]) < given:
-                        losses.append(f"{model} {cut}: {given} was given out, {text}")
-        return losses
+                        yield f"{model} {cut}: {given} was given out, {text}"
 
     def test_generation_is_never_lower(self):
-        self.assertEqual(self.generation_losses(), [])
+        self.assertEqual(list(self.generation_losses()), [])
 
     def test_without_their_syncs_generations_are_lower(self):
-        self.assertTrue(self.generation_losses(lambda event: event.path.startswith(f"{self.weir.state}/refs")))
+        self.assertTrue(any(self.generation_losses(
+            lambda event: event.path.startswith(f"{self.weir.state}/refs"))))
 
-    def served_again(self, cut):
-        """Both disks as they may be after the cut, where they were. Returns what is removed at the start."""
+    def put_back(self, cut, rng):
+        """Both disks as they may be after the cut, where they were."""
         for folder in (self.weir.root, self.weir.state):
             shutil.rmtree(folder)
         self.weir.root.mkdir()
         (self.weir.root / "acme").mkdir()
         for scenario in self.scenarios:
-            put(self.repository(scenario).whole(cut), scenario.served)
+            disk = self.repository(scenario)
+            put(rng.choice([disk.whole(cut), disk.journalled(cut, cut), disk.journalled(cut, disk.floor(cut))]),
+                scenario.served)
         put(self.state_folder().strict(cut), self.weir.state)
 
     def test_a_server_that_starts_after_the_cut_cleans_up_and_takes_pushes(self):
@@ -324,10 +326,10 @@ class PowerCutTest(unittest.TestCase):
             disk = self.repository(scenario)
             cuts = {tuple(left): cut for cut in disk.cuts() if (left := leftovers(disk.whole(cut)))}
             choice += [(scenario, cut) for cut in cuts.values()]
-        self.weir.wrapper = []
-        for scenario, cut in random.Random(SEED).sample(choice, min(RESTARTS, len(choice))):
+        self.weir.wrapper, rng = [], random.Random(SEED)
+        for scenario, cut in rng.sample(choice, min(RESTARTS, len(choice))):
             with self.subTest(scenario=scenario.name, cut=cut):
-                self.served_again(cut)
+                self.put_back(cut, rng)
                 self.weir.start()
                 try:
                     self.assertEqual([path.relative_to(scenario.served) for path in scenario.served.rglob("*")

@@ -28,6 +28,7 @@ class Client(threading.Thread):
         try:
             while not self.load.stopping.is_set():
                 self.act()
+                self.load.stopping.wait(self.load.pause_seconds)
         except Exception as error:  # pylint: disable=broad-except
             self.problems.append(repr(error))
 
@@ -118,8 +119,9 @@ class Cloner(Client):
 
 
 class Load:
-    def __init__(self, weir, token, folder, seed=0, pushers=4):
+    def __init__(self, weir, token, folder, seed=0, pushers=4, pause_seconds=0):
         self.weir, self.token, self.folder, self.seed = weir, token, folder, seed
+        self.pause_seconds = pause_seconds  # of each client, between its acts
         self.stopping = threading.Event()
         self.work = make_work_tree(folder / "work")
         commit(self.work, "large", os.urandom(3_000_000))

@@ -104,6 +104,8 @@ TEST_F(PushJournalTest, a_dead_childs_locks_and_quarantine_are_removed) {
 }
 
 TEST_F(PushJournalTest, a_dead_childs_pack_is_no_longer_kept) {
+  repository.write("objects/pack/pack-e.pack", "of an earlier push");
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));  // file times are compared
   PushJournal journal(directory);
   Waiting child(repository.path());
   const io::Result<std::string> name = journal.begin(record_of(child));
@@ -114,11 +116,18 @@ TEST_F(PushJournalTest, a_dead_childs_pack_is_no_longer_kept) {
   mark("pack-a.keep", child.pid());
   mark("pack-b.keep", child.pid() + 1);
   repository.write("objects/pack/pack-c.keep", "kept by the operator\n");
+  repository.write("objects/pack/pack-d.keep", "");  // after a power cut
+  repository.write("objects/pack/pack-d.pack", "of this push");
+  repository.write("objects/pack/pack-e.keep", "");
+  repository.write("objects/pack/pack-f.keep", "");
   child.end();
   journal.child_died(*name);
   EXPECT_FALSE(there("objects/pack/pack-a.keep"));
   EXPECT_TRUE(there("objects/pack/pack-b.keep"));
   EXPECT_TRUE(there("objects/pack/pack-c.keep"));
+  EXPECT_FALSE(there("objects/pack/pack-d.keep"));
+  EXPECT_TRUE(there("objects/pack/pack-e.keep")) << "its pack is older";
+  EXPECT_TRUE(there("objects/pack/pack-f.keep")) << "it has no pack";
 }
 
 TEST_F(PushJournalTest, a_new_process_recovers_what_the_last_one_left) {

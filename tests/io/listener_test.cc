@@ -3,8 +3,10 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/epoll.h>
 #include <sys/resource.h>
 
+#include <atomic>
 #include <thread>
 #include <vector>
 
@@ -140,6 +142,45 @@ TEST_F(ListenerTest, hands_connections_to_an_idle_loop_once_it_is_far_ahead) {
   EXPECT_GE(on_idle.size(), 15u);
   EXPECT_GE(accepted.size(), on_idle.size());
   for (const int fd : on_idle) ::close(fd);
+}
+
+// Waits for the listening socket as the ring of a killed process does: takes the kernel's one
+// wake-up for a connection, and never accepts.
+class WakeThief {
+ public:
+  explicit WakeThief(int listen_fd) : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {
+    epoll_event event{.events = EPOLLIN | EPOLLEXCLUSIVE | EPOLLET, .data = {}};
+    EXPECT_EQ(::epoll_ctl(epoll_, EPOLL_CTL_ADD, listen_fd, &event), 0);
+    thread_ = std::thread([this] {
+      epoll_event got;
+      while (!over_) {
+        if (::epoll_wait(epoll_, &got, 1, 10) > 0) ++wakes;
+      }
+    });
+  }
+  ~WakeThief() {
+    over_ = true;
+    thread_.join();
+    ::close(epoll_);
+  }
+  std::atomic<int> wakes{0};
+
+ private:
+  int epoll_;
+  std::atomic<bool> over_{false};
+  std::thread thread_;
+};
+
+TEST_F(ListenerTest, a_connection_whose_wake_up_another_process_took_is_found) {
+  WakeThief thief(listen_fd);
+  Listener listener(test.loop, listen_fd, loops, keep());
+  listener.start();
+  // Whether the thief is waiting at a moment is up to the scheduler.
+  for (std::size_t i = 1; thief.wakes < 3; ++i) {
+    connect();
+    test.run_until([&] { return accepted.size() == i; });
+  }
+  stop(listener);
 }
 
 TEST_F(ListenerTest, stops_before_it_started) {
