@@ -95,6 +95,8 @@ io::SubprocessSpec git_command(const ServiceCall& call, Service service) {
   } else {
     spec.argv.insert(spec.argv.end(), {"receive-pack", "--stateless-rpc"});
     spec.may_finish = true;
+    spec.rights = io::ChildRights::read_write;
+    spec.write_paths = writable_folders(*call.repository);
   }
   spec.argv.push_back(call.repository->git_dir);
   spec.data_bytes_max = kChildDataBytesMax;

@@ -33,6 +33,10 @@ struct Repository {
   std::string common_dir;  // absolute, real path of the folder that holds objects and refs
 };
 
+// What a command that changes the repository writes to: its folders, and its work tree if it has
+// one around it.
+std::vector<std::string> writable_folders(const Repository& repository);
+
 // What a repository's configuration says, as far as serving it is concerned. Read in a worker
 // (libgit2), together with the refs: a RefSnapshot carries the one it was made under.
 struct RepositoryConfig {

@@ -318,6 +318,8 @@ io::Task<bool> WorkerPool::Impl::pack(const Repository& repository) {
               "LC_ALL=C",
               "PATH=/usr/local/bin:/usr/bin:/bin"};
   spec.merge_stderr = true;
+  spec.rights = io::ChildRights::read_write;
+  spec.write_paths = writable_folders(repository);
   const io::Deadline deadline = io::Deadline::after(loop.now(), kPackTimeMax);
   auto child = co_await launcher.spawn(std::move(spec), deadline);
   if (!child) co_return false;

@@ -51,7 +51,9 @@ struct Child {
 
 class Launcher {
  public:
-  Launcher(const std::vector<int>& client_sockets, int control_fd) : control_(control_fd) {
+  Launcher(const std::vector<int>& client_sockets, int control_fd,
+           std::optional<ChildSandbox> sandbox)
+      : control_(control_fd), sandbox_(std::move(sandbox)) {
     for (const int fd : client_sockets) clients_.emplace_back(fd);
     sigset_t child_signal;
     sigemptyset(&child_signal);
@@ -81,6 +83,7 @@ class Launcher {
   std::list<Client> clients_;
   UniqueFd control_;
   UniqueFd signals_;
+  const std::optional<ChildSandbox> sandbox_;
   std::list<Child> children_;
 };
 
@@ -180,7 +183,8 @@ void Launcher::spawn(Client& client, const SpawnRequest& request, std::vector<Un
     }
     fds.push_back(descriptor.get());
   }
-  std::expected<StartedChild, ChildStartError> started = start_child(request.spec, fds);
+  std::expected<StartedChild, ChildStartError> started =
+      start_child(request.spec, fds, sandbox_ ? &*sandbox_ : nullptr);
   if (!started) return failed(started.error().sys_errno, started.error().step);
   const pid_t pid = started->pid;
   const UniqueFd oom(
@@ -281,14 +285,24 @@ void keep_only(std::vector<int>& clients, int& control_fd) {
 
 }  // namespace
 
-void run_launcher(std::vector<int> client_sockets, int control_fd) {
+void run_launcher(std::vector<int> client_sockets, int control_fd,
+                  std::optional<SandboxPolicy> policy) {
   prctl(PR_SET_NAME, "weir-launcher");
   prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
   // The supervisor says when to end; signals to the whole group or unit are not for us.
   for (const int ignored : {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGPIPE}) signal(ignored, SIG_IGN);
   signal(SIGCHLD, SIG_DFL);
   keep_only(client_sockets, control_fd);
-  Launcher(client_sockets, control_fd).run();
+  std::optional<ChildSandbox> sandbox;
+  if (policy) {
+    Result<ChildSandbox> made = ChildSandbox::make(std::move(*policy));
+    if (!made) {
+      log_event(LogLevel::error, "launcher: " + to_string(made.error()));
+      _exit(1);
+    }
+    sandbox = std::move(*made);
+  }
+  Launcher(client_sockets, control_fd, std::move(sandbox)).run();
   _exit(0);
 }
 

@@ -36,6 +36,8 @@ struct ChildStart {
   int sources[4];  // for descriptors 0..3; -1: none
   bool die_with_launcher;
   int nice;
+  int file_rules;               // -1: none
+  const SyscallFilter* filter;  // null: none
   Limit limits[5];
   ChildStartError* failure;  // written by the child, in memory shared with it
 };
@@ -71,6 +73,7 @@ constexpr int kShareMemory = CLONE_VM;
     if (dup2(source, target) < 0) give_up(start, "dup2");
     first_closed = target + 1;
   }
+  if (start.file_rules >= 0 && restrict_files(start.file_rules) != 0) give_up(start, "landlock");
   if (close_range(static_cast<unsigned>(first_closed), ~0U, 0) != 0) give_up(start, "close_range");
   for (const Limit& limit : start.limits) {
     const rlimit value = {.rlim_cur = limit.value, .rlim_max = limit.value};
@@ -81,6 +84,7 @@ constexpr int kShareMemory = CLONE_VM;
   sigset_t none;
   sigemptyset(&none);
   if (sigprocmask(SIG_SETMASK, &none, nullptr) != 0) give_up(start, "sigprocmask");
+  if (start.filter != nullptr && start.filter->put_on_this_thread() != 0) give_up(start, "seccomp");
   execve(start.program, start.argv, start.env);
   give_up(start, "execve");
 }
@@ -113,7 +117,17 @@ char* child_memory() {
 }  // namespace
 
 std::expected<StartedChild, ChildStartError> start_child(const SubprocessSpec& spec,
-                                                         std::span<const int> descriptors) {
+                                                         std::span<const int> descriptors,
+                                                         const ChildSandbox* sandbox) {
+  UniqueFd file_rules;
+  if (sandbox != nullptr) {
+    if (!sandbox->may_run(spec.argv[0])) return std::unexpected(ChildStartError{EPERM, "program"});
+    Result<UniqueFd> rules = sandbox->file_rules(spec);
+    if (!rules)
+      return std::unexpected(ChildStartError{rules.error().sys_errno, rules.error().where});
+    file_rules = std::move(*rules);
+    WEIR_CHECK(!file_rules.valid() || file_rules.get() > kExtraTarget);
+  }
   const std::vector<char*> argv = c_strings(spec.argv);
   const std::vector<char*> env = c_strings(spec.env);
   const bool has_extra = spec.extra_fd >= 0;
@@ -128,6 +142,8 @@ std::expected<StartedChild, ChildStartError> start_child(const SubprocessSpec& s
                   has_extra ? descriptors.back() : -1},
       .die_with_launcher = !spec.may_finish,
       .nice = spec.nice,
+      .file_rules = file_rules.get(),
+      .filter = sandbox != nullptr ? sandbox->filter(spec.rights) : nullptr,
       .limits = {limited(RLIMIT_CPU, spec.cpu_s_max),
                  limited(RLIMIT_DATA, spec.data_bytes_max),
                  limited(RLIMIT_FSIZE, spec.file_bytes_max),

@@ -7,6 +7,7 @@
 
 #include <span>
 
+#include "io/child_sandbox.h"
 #include "io/error.h"
 #include "io/subprocess.h"
 #include "io/unique_fd.h"
@@ -24,7 +25,9 @@ struct ChildStartError {
 };
 
 // Starts the program of `spec`. `descriptors`: for the child's 0, 1, [2], [3]; all above 3.
+// `sandbox`: null for none.
 std::expected<StartedChild, ChildStartError> start_child(const SubprocessSpec& spec,
-                                                         std::span<const int> descriptors);
+                                                         std::span<const int> descriptors,
+                                                         const ChildSandbox* sandbox);
 
 }  // namespace weir::io

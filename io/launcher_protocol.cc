@@ -99,6 +99,13 @@ bool acceptable(const SubprocessSpec& spec) {
   if (!spec.working_directory.empty() && spec.working_directory[0] != '/') return false;
   if (spec.nice < 0 || spec.nice > 19) return false;
   if (spec.files_max < 16 || spec.files_max > kChildFilesMax) return false;
+  if (spec.write_paths.size() > kLauncherStringsMax) return false;
+  if (spec.rights == ChildRights::read_only && !spec.write_paths.empty()) return false;
+  if (std::ranges::any_of(spec.write_paths, [&](const std::string& path) {
+        return !path.starts_with('/') || has_nul(path);
+      })) {
+    return false;
+  }
   if (std::ranges::any_of(spec.argv, has_nul) || has_nul(spec.working_directory)) return false;
   return std::ranges::all_of(spec.env, [&](const std::string& variable) {
     const std::size_t equals = variable.find('=');
@@ -113,6 +120,8 @@ std::vector<std::uint8_t> write_spawn(const SpawnRequest& request) {
   out.list(spec.argv);
   out.list(spec.env);
   out.text(spec.working_directory);
+  out.number(static_cast<std::uint64_t>(spec.rights));
+  out.list(spec.write_paths);
   out.number(static_cast<std::uint64_t>(spec.nice));
   out.number(spec.cpu_s_max);
   out.number(spec.data_bytes_max);
@@ -130,6 +139,8 @@ SpawnRequest read_spawn(Reader& in) {
   spec.argv = in.list();
   spec.env = in.list();
   spec.working_directory = in.text();
+  spec.rights = in.number(0, 1) == 1 ? ChildRights::read_write : ChildRights::read_only;
+  spec.write_paths = in.list();
   spec.nice = static_cast<int>(in.number(0, 19));
   spec.cpu_s_max = in.number();
   spec.data_bytes_max = in.number();

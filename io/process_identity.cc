@@ -51,4 +51,10 @@ bool process_runs(pid_t pid, std::uint64_t start_ticks) {
   return stat && stat->start_ticks == start_ticks && stat->state != 'Z' && stat->state != 'X';
 }
 
+std::string own_program() {
+  char path[4096];
+  const ssize_t bytes = readlink("/proc/self/exe", path, sizeof path);
+  return bytes > 0 ? std::string(path, static_cast<std::size_t>(bytes)) : "weir";
+}
+
 }  // namespace weir::io

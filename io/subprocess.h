@@ -24,10 +24,15 @@ namespace weir::io {
 
 inline constexpr std::size_t kChildPipeBytes = 1024 * 1024;  // fewer wake-ups for bulk output
 
+// Which sandbox the launcher puts a child in (io/child_sandbox.h), if it was given one.
+enum class ChildRights : std::uint8_t { read_only, read_write };
+
 struct SubprocessSpec {
   std::vector<std::string> argv;  // argv[0]: absolute path of the program
   std::vector<std::string> env;   // "KEY=value"; nothing is inherited
   std::string working_directory;  // absolute; empty: "/"
+  ChildRights rights = ChildRights::read_only;
+  std::vector<std::string> write_paths;  // of a read_write child: absolute folders
   int nice = 10;
   std::uint64_t cpu_s_max = 0;       // RLIMIT_CPU; 0: none
   std::uint64_t data_bytes_max = 0;  // RLIMIT_DATA (heap, not mapped files); 0: none

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cerrno>
+#include <vector>
 
 namespace weir::io {
 namespace {
@@ -25,6 +26,10 @@ constexpr unsigned kFeaturesRequired =
 constexpr std::array kOpcodesRequired = {
     IORING_OP_ACCEPT, IORING_OP_CONNECT, IORING_OP_RECV,     IORING_OP_SEND,        IORING_OP_READ,
     IORING_OP_WRITE,  IORING_OP_CLOSE,   IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL};
+
+// What bind_to_thread() and the destructor ask of a running ring.
+constexpr std::array kRegistrationsAllowed = {IORING_REGISTER_RING_FDS, IORING_UNREGISTER_RING_FDS,
+                                              IORING_REGISTER_IOWQ_MAX_WORKERS};
 
 }  // namespace
 
@@ -82,7 +87,29 @@ Result<void> UringRing::check_parts() {
     }
   }
   has_msg_ring_ = io_uring_opcode_supported(probe.get(), IORING_OP_MSG_RING) != 0;
+  restricted_ = restrict_operations();
   return {};
+}
+
+// In force from IORING_REGISTER_ENABLE_RINGS on.
+bool UringRing::restrict_operations() {
+  std::vector<io_uring_restriction> allowed;
+  const auto allow = [&](std::uint16_t kind) -> io_uring_restriction& {
+    allowed.push_back({});
+    allowed.back().opcode = kind;
+    return allowed.back();
+  };
+  for (const io_uring_op opcode : kOpcodesRequired) {
+    allow(IORING_RESTRICTION_SQE_OP).sqe_op = static_cast<std::uint8_t>(opcode);
+  }
+  if (has_msg_ring_) allow(IORING_RESTRICTION_SQE_OP).sqe_op = IORING_OP_MSG_RING;
+  for (const auto registration : kRegistrationsAllowed) {
+    allow(IORING_RESTRICTION_REGISTER_OP).register_op = static_cast<std::uint8_t>(registration);
+  }
+  allow(IORING_RESTRICTION_SQE_FLAGS_ALLOWED).sqe_flags =
+      IOSQE_BUFFER_SELECT | IOSQE_CQE_SKIP_SUCCESS;
+  return ::syscall(__NR_io_uring_register, fd(), IORING_REGISTER_RESTRICTIONS, allowed.data(),
+                   allowed.size()) == 0;
 }
 
 Result<void> UringRing::bind_to_thread(const UringOptions& options) {
@@ -102,7 +129,8 @@ Result<void> UringRing::bind_to_thread(const UringOptions& options) {
 
 std::string UringRing::describe() const {
   return std::string(rung_name_) + ", CQ " + std::to_string(*ring_.cq.kring_entries) +
-         (fd_registered_ ? ", ring registered" : ", ring not registered");
+         (fd_registered_ ? ", ring registered" : ", ring not registered") +
+         (restricted_ ? ", operations restricted" : ", operations not restricted");
 }
 
 const char* explain_uring_refusal(int sys_errno) {

@@ -1,7 +1,7 @@
 #pragma once
 // UringRing: one io_uring, made by trying: setup flags from the best rung down, then the features
-// and operations Weir cannot do without. Owned by its UringBackend; a failure on the way releases
-// all.
+// and operations Weir cannot do without. Once it runs it does only those: system call filters do
+// not see what a ring is asked to do. Owned by its UringBackend; a failure on the way releases all.
 
 #include <liburing.h>
 #include <sys/types.h>
@@ -35,12 +35,14 @@ class UringRing {
   UringRing() = default;
   Result<void> set_up(const UringOptions& options);
   Result<void> check_parts();
+  bool restrict_operations();
 
   io_uring ring_{};
   bool made_ = false;
   const char* rung_name_ = "";
   bool has_msg_ring_ = false;
   bool fd_registered_ = false;
+  bool restricted_ = false;
   pid_t bound_thread_ = 0;
 };
 

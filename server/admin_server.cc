@@ -211,6 +211,11 @@ std::string AdminServer::status_json() const {
                              : ",\"state\":\"starting\"";
   out += ',';
   append_string(out, "io", sources_.io_backend);
+  out += ",\"confinement\":{";
+  for (const ConfinementPart& part : sources_.confinement) {
+    out += fmt::format("{}\"{}\":{}", out.ends_with('{') ? "" : ",", part.name, part.value);
+  }
+  out += '}';
   out += ",\"addresses\":[";
   for (std::size_t i = 0; i < sources_.addresses.size(); ++i) {
     out += i == 0 ? "\"" : ",\"";

@@ -17,6 +17,7 @@
 #include "io/event_loop.h"
 #include "io/listener.h"
 #include "io/task_scope.h"
+#include "server/confinement.h"
 #include "server/live_requests.h"
 
 namespace weir::server {
@@ -37,6 +38,7 @@ struct AdminSources {
   std::function<bool()> ready;
   std::function<bool()> draining;
   std::string io_backend;  // "io_uring"
+  std::vector<ConfinementPart> confinement;
   std::vector<std::string> addresses;
   std::int64_t started_unix_ns = 0;
   std::uint32_t serving_generation = 0;  // how often the serving process was started before

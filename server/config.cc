@@ -96,6 +96,13 @@ void read_limits(ConfigReader& reader, LimitsConfig& limits) {
   reader.integer("limits.drain_s", limits.drain_s, 0, 86'400);
 }
 
+void read_sandbox(ConfigReader& reader, SandboxConfig& sandbox) {
+  constexpr TextRule kAbsolute{"absolute path", absolute};
+  reader.texts("sandbox.read_paths", sandbox.read_paths, kAbsolute);
+  reader.texts("sandbox.hooks_write_paths", sandbox.hooks_write_paths, kAbsolute);
+  reader.boolean("sandbox.hooks_network", sandbox.hooks_network);
+}
+
 void read_all(ConfigReader& reader, Config& config) {
   reader.text("root", config.root, kOptionalPath);
   reader.text("state", config.state, kPath);
@@ -106,6 +113,7 @@ void read_all(ConfigReader& reader, Config& config) {
   read_access(reader, config.access);
   read_git(reader, config.git);
   read_limits(reader, config.limits);
+  read_sandbox(reader, config.sandbox);
   reader.text("log.path", config.log.path, kOptionalPath);
   reader.boolean("log.requests", config.log.requests);
 }

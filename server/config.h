@@ -61,6 +61,13 @@ struct LimitsConfig {
   std::uint32_t drain_s = 600;
 };
 
+// What children of the server may reach beyond what they need (server/confinement.h).
+struct SandboxConfig {
+  std::vector<std::string> read_paths;         // every child: alternates, interpreters of hooks
+  std::vector<std::string> hooks_write_paths;  // pushes and their hooks
+  bool hooks_network = false;
+};
+
 struct LogConfig {
   std::string path;  // "" = standard output
   bool requests = true;
@@ -77,6 +84,7 @@ struct Config {
   AccessConfig access;
   GitConfig git;
   LimitsConfig limits;
+  SandboxConfig sandbox;
   LogConfig log;
 };
 

@@ -47,6 +47,10 @@ std::string folder_problem(const std::string& path, int mode) {
   return "";
 }
 
+std::string access_problem(const std::string& path, int mode) {
+  return access(path.c_str(), mode) == 0 ? "" : path + ": " + errno_text();
+}
+
 // A path that will be made or opened later: its folder must allow that.
 std::string creatable_problem(const std::string& path) {
   struct stat status{};
@@ -146,6 +150,12 @@ std::string check_environment(const Config& config) {
   add("root", config.root.empty() ? "a folder expected, got nothing"
                                   : folder_problem(config.root, R_OK | X_OK));
   add("state", state_problem(config.state));
+  for (const std::string& path : config.sandbox.read_paths) {
+    add("sandbox.read_paths", access_problem(path, R_OK));
+  }
+  for (const std::string& path : config.sandbox.hooks_write_paths) {
+    add("sandbox.hooks_write_paths", access_problem(path, W_OK));
+  }
   // Addresses may have come from the command line, unseen by parse_config.
   for (const std::string& address : config.listen.addresses) {
     if (!is_socket_address(address)) add("listen.addresses", address + ": address:port expected");

@@ -13,7 +13,9 @@
 
 #include "git/worker_pool.h"
 #include "io/durable_file.h"
+#include "io/process_identity.h"
 #include "server/config.h"
+#include "server/confinement.h"
 #include "server/listen_sockets.h"
 #include "server/serving_process.h"
 #include "server/supervisor.h"
@@ -100,6 +102,7 @@ int serve(const CommandLine& line) {
   weir::server::SupervisorOptions options;
   options.loops = static_cast<int>(config.loops);
   options.sockets = std::move(*sockets);
+  options.children = weir::server::children_policy(config, weir::io::own_program());
   return weir::server::supervise(
       std::move(options), [&config, &line](weir::server::ServingProcessContext context) {
         return weir::server::run_serving_process(std::move(context), config, line.announce);

@@ -31,8 +31,10 @@
 #include "io/durable_file.h"
 #include "io/log.h"
 #include "io/metrics.h"
+#include "io/process_identity.h"
 #include "io/tls_tickets.h"
 #include "server/admin_server.h"
+#include "server/confinement.h"
 #include "server/connection_metrics.h"
 #include "server/control_channel.h"
 #include "server/memory_budgets.h"
@@ -49,12 +51,6 @@ constexpr int kControlPollMs = 100;
 constexpr std::size_t kSeedBytes = 32;
 constexpr std::size_t kCutRowsMax = 20;  // named in the log
 constexpr io::Duration kSweepEvery = std::chrono::seconds(10);
-
-std::string own_path() {
-  char path[4096];
-  const ssize_t bytes = readlink("/proc/self/exe", path, sizeof path);
-  return bytes > 0 ? std::string(path, static_cast<std::size_t>(bytes)) : "weir";
-}
 
 // The secret of signed pushes' nonces; survives restarts so that a nonce stays good. "" if it can
 // neither be read nor written: signed pushes are then not offered.
@@ -106,8 +102,9 @@ class ServingProcess {
   bool prepare(std::string& problem);
   bool prepare_git(std::string& problem);
   void sweep_journal(std::stop_token stop);
-  bool start_loops(std::string& problem);
-  bool start_admin(std::string& problem);
+  bool make_loops(std::string& problem);
+  bool make_admin(std::string& problem);
+  void start();
   bool follow_control();  // false: end at once
   void reload();
   void reopen_log(const std::string& path);
@@ -233,7 +230,7 @@ bool ServingProcess::prepare_git(std::string& problem) {
   return true;
 }
 
-bool ServingProcess::start_loops(std::string& problem) {
+bool ServingProcess::make_loops(std::string& problem) {
   const std::size_t count = context_.launcher_fds.size();
   SharedStages shared{*authenticator_, *locator_, *admission_, *request_metrics_, clock_};
   for (std::size_t i = 0; i < count; ++i) {
@@ -252,7 +249,7 @@ bool ServingProcess::start_loops(std::string& problem) {
     options.listen_fds = context_.sockets.by_loop[i];
     options.launcher_fd = context_.launcher_fds[i];
     options.connections_max = config_.limits.connections_max / static_cast<std::int64_t>(count) + 1;
-    options.workers.weir_path = own_path();
+    options.workers.weir_path = io::own_program();
     options.workers.git_path = config_.git.git_path;
     options.workers.workers = static_cast<int>(config_.git.workers_per_loop);
     loops_.push_back(std::make_unique<ServingLoop>(
@@ -260,18 +257,10 @@ bool ServingProcess::start_loops(std::string& problem) {
         std::make_unique<io::EventLoop>(static_cast<int>(i), std::move(*backend), clock_), shared,
         environment_, policy_, *connection_metrics_));
   }
-  std::vector<ServingLoop*> all;
-  for (const std::unique_ptr<ServingLoop>& loop : loops_) all.push_back(loop.get());
-  for (ServingLoop* loop : all) {
-    loop->start(all, [this](std::string text) {
-      io::log_event(io::LogLevel::error, "a loop could not start: " + text);
-      failed_ = true;
-    });
-  }
   return true;
 }
 
-bool ServingProcess::start_admin(std::string& problem) {
+bool ServingProcess::make_admin(std::string& problem) {
   io::Result<std::unique_ptr<io::Backend>> backend =
       make_backend(config_, kAdminRecvBuffers, problem);
   if (!backend) return false;
@@ -291,6 +280,7 @@ bool ServingProcess::start_admin(std::string& problem) {
   sources.ready = [this] { return ready_.load() && !draining_.load(); };
   sources.draining = [this] { return draining_.load(); };
   sources.io_backend = (*backend)->name();
+  sources.confinement = confine_serving_process();  // every ring is made
   sources.addresses = context_.sockets.addresses;
   sources.started_unix_ns = context_.supervisor_started_unix_ns;
   sources.serving_generation = context_.starts;
@@ -298,7 +288,6 @@ bool ServingProcess::start_admin(std::string& problem) {
   admin_ = std::make_unique<AdminServer>(
       std::make_unique<io::EventLoop>(index, std::move(*backend), clock_),
       context_.sockets.admin_tcp_fd, context_.sockets.admin_unix_fd, std::move(sources));
-  admin_->start();
   return true;
 }
 
@@ -316,6 +305,18 @@ void ServingProcess::sweep_journal(std::stop_token stop) {
   } while (!stopped.wait_for(lock, stop, kSweepEvery, [&stop] { return stop.stop_requested(); }));
 }
 
+void ServingProcess::start() {
+  std::vector<ServingLoop*> all;
+  for (const std::unique_ptr<ServingLoop>& loop : loops_) all.push_back(loop.get());
+  for (ServingLoop* loop : all) {
+    loop->start(all, [this](std::string text) {
+      io::log_event(io::LogLevel::error, "a loop could not start: " + text);
+      failed_ = true;
+    });
+  }
+  admin_->start();
+}
+
 int ServingProcess::run() {
   const io::Result<int> log_fd = io::log_open(config_.log.path);
   if (!log_fd) {
@@ -330,12 +331,13 @@ int ServingProcess::run() {
   io::log_start(*log_fd);
   io::log_event(io::LogLevel::info,
                 describe_memory_budgets(memory_budgets(config_, context_.launcher_fds.size())));
-  if (!start_loops(problem) || !start_admin(problem)) {
+  if (!make_loops(problem) || !make_admin(problem)) {
     io::log_event(io::LogLevel::error, problem);
     io::log_stop();
     fmt::print(stderr, "weir: {}\n", problem);
     return 1;
   }
+  start();
   std::jthread sweeper([this](std::stop_token stop) { sweep_journal(std::move(stop)); });
   ready_ = true;
   control_.send_ready();

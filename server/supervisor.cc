@@ -126,6 +126,9 @@ bool Supervisor::prepare() {
   if (sigprocmask(SIG_BLOCK, &set, nullptr) != 0) return false;
   signal(SIGPIPE, SIG_IGN);
   signals_.reset(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+  // For the launcher and the serving process too. Its descriptors hold the ticket keys, and
+  // children run as the same user.
+  prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
   // What a dead launcher leaves behind becomes our child and is reaped, not a zombie of pid 1.
   prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
   rlimit files = {};
@@ -196,10 +199,9 @@ bool Supervisor::start_launcher(std::vector<UniqueFd>& serving_ends) {
   const pid_t pid = fork();
   if (pid < 0) return false;
   if (pid == 0) {
-    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     std::vector<int> sockets;
     for (UniqueFd& end : launcher_ends) sockets.push_back(end.release());
-    io::run_launcher(std::move(sockets), (*control)[0].release());
+    io::run_launcher(std::move(sockets), (*control)[0].release(), options_.children);
   }
   launcher_.pid = pid;
   launcher_.control = std::move((*control)[1]);
@@ -239,7 +241,6 @@ bool Supervisor::start_serving(std::vector<UniqueFd> launcher_ends) {
 
 void Supervisor::be_serving(UniqueFd control, std::vector<UniqueFd> launcher_ends) {
   prctl(PR_SET_NAME, "weir-serving");
-  prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
   prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
   prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0);
   // Signals to the terminal's or the unit's whole group are the supervisor's business.

@@ -14,9 +14,11 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "io/child_sandbox.h"
 #include "io/clock.h"
 #include "server/listen_sockets.h"
 
@@ -27,8 +29,9 @@ inline constexpr io::Duration kRestartWaitFirst = std::chrono::milliseconds(100)
 inline constexpr io::Duration kRestartWaitMax = std::chrono::seconds(5);
 
 struct SupervisorOptions {
-  int loops = 1;          // launcher sockets to make: one a loop
-  ListenSockets sockets;  // ready-made, sockets.by_loop.size() == loops
+  int loops = 1;                              // launcher sockets to make: one a loop
+  ListenSockets sockets;                      // ready-made, sockets.by_loop.size() == loops
+  std::optional<io::SandboxPolicy> children;  // of the launchers
   // After the serving process has drained: how long pushes without a client may still finish.
   io::Duration finish_wait = std::chrono::seconds(60);
 };

@@ -20,6 +20,8 @@ CONFINED = {
     r"liburing\.h": r"io/(uring_|kernel_features)",
     r"sys/epoll\.h": r"io/epoll_set\.h",
     r"openssl/": r"io/(tls_|digest)",
+    r"seccomp\.h": r"io/syscall_filter",
+    r"linux/landlock\.h": r"io/child_sandbox",
     r"nghttp2/": r"http/http2_",
     r"zlib\.h": r"http/gzip_",
     r"git2": r"git/worker_",

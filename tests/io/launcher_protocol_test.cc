@@ -16,6 +16,8 @@ SpawnRequest good_spawn() {
   request.spec.argv = {"/usr/bin/git", "upload-pack", "", "--stateless-rpc"};
   request.spec.env = {"LC_ALL=C", "EMPTY="};
   request.spec.working_directory = "/srv/git";
+  request.spec.rights = ChildRights::read_write;
+  request.spec.write_paths = {"/srv/git/a.git", "/srv/git/a"};
   request.spec.nice = 7;
   request.spec.cpu_s_max = 60;
   request.spec.data_bytes_max = 1ULL << 40;
@@ -36,6 +38,8 @@ TEST(LauncherProtocol, a_spawn_request_comes_back_as_it_was_sent) {
   EXPECT_EQ(spawn.spec.argv, sent.spec.argv);
   EXPECT_EQ(spawn.spec.env, sent.spec.env);
   EXPECT_EQ(spawn.spec.working_directory, sent.spec.working_directory);
+  EXPECT_EQ(spawn.spec.rights, ChildRights::read_write);
+  EXPECT_EQ(spawn.spec.write_paths, sent.spec.write_paths);
   EXPECT_EQ(spawn.spec.nice, 7);
   EXPECT_EQ(spawn.spec.cpu_s_max, 60U);
   EXPECT_EQ(spawn.spec.data_bytes_max, 1ULL << 40);
@@ -98,6 +102,11 @@ TEST(LauncherProtocol, refuses_specs_that_no_child_may_have) {
       [](SubprocessSpec& s) { s.env[0] = ""; },
       [](SubprocessSpec& s) { s.working_directory = "relative"; },
       [](SubprocessSpec& s) { s.working_directory = std::string("/\0", 2); },
+      [](SubprocessSpec& s) { s.rights = ChildRights::read_only; },  // and has folders to write
+      [](SubprocessSpec& s) { s.write_paths[0] = "relative"; },
+      [](SubprocessSpec& s) { s.write_paths[1] = ""; },
+      [](SubprocessSpec& s) { s.write_paths[1] = std::string("/a\0", 3); },
+      [](SubprocessSpec& s) { s.write_paths.assign(kLauncherStringsMax + 1, "/x"); },
       [](SubprocessSpec& s) { s.nice = -1; },
       [](SubprocessSpec& s) { s.nice = 20; },
       [](SubprocessSpec& s) { s.files_max = 0; },

@@ -43,6 +43,8 @@ TEST_F(ConfigEnvironmentTest, has_nothing_to_say_when_all_is_well) {
 TEST_F(ConfigEnvironmentTest, names_every_problem_by_its_key) {
   config.root = folder.path() + "/none";
   config.state = folder.path() + "/none/state";
+  config.sandbox.read_paths = {folder.path(), folder.path() + "/none"};
+  config.sandbox.hooks_write_paths = {folder.path() + "/none"};
   config.listen.addresses = {"localhost"};
   config.listen.admin_address = "0.0.0.0:1";
   config.certificates = {};
@@ -54,6 +56,12 @@ TEST_F(ConfigEnvironmentTest, names_every_problem_by_its_key) {
             "root: " + none +
                 ": No such file or directory\n"
                 "state: " +
+                none +
+                ": No such file or directory\n"
+                "sandbox.read_paths: " +
+                none +
+                ": No such file or directory\n"
+                "sandbox.hooks_write_paths: " +
                 none +
                 ": No such file or directory\n"
                 "listen.addresses: localhost: address:port expected\n"

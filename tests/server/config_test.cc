@@ -182,6 +182,10 @@ TEST(Config, refuses_values_out_of_range_or_of_another_type) {
            std::string("git.keepalive_s = 0"),
            std::string("limits.connections_max = 0"),
            std::string("log.requests = \"all\""),
+           std::string("sandbox.hooks_network = \"loopback\""),
+           std::string("sandbox.read_paths = \"/srv\""),
+           std::string("sandbox.read_paths = [\"srv\"]"),
+           std::string("sandbox.hooks_write_paths = [\"\"]"),
        }) {
     EXPECT_NE(problems_of(bad), "") << bad;
     EXPECT_EQ(problems_of(bad).find("unknown key"), std::string::npos) << problems_of(bad);
