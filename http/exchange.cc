@@ -111,6 +111,13 @@ void Exchange::abort() {
   on_abort();
 }
 
+void Exchange::cut() {
+  if (gone_ || aborted_ || response_finished_ || released_) return;
+  fail_body(io::Errc::closed);
+  abort();
+  client_gone();
+}
+
 void Exchange::release() {
   WEIR_CHECK(!released_);
   if (!response_finished_) abort();

@@ -56,6 +56,8 @@ class Exchange {
   // Ends it so that the client sees an error: what was taken still leaves, the promised end does
   // not (HTTP/1: the connection ends; HTTP/2: RST_STREAM(INTERNAL_ERROR)).
   void abort();
+  // From outside the handler: ends it as abort() does and lets the handler see a client that left.
+  void cut();
   // After this response the connection is not reused (HTTP/1: Connection: close).
   void close_connection_after() { close_after_ = true; }
   std::uint64_t response_bytes() const { return response_bytes_; }

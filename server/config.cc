@@ -93,6 +93,10 @@ void read_limits(ConfigReader& reader, LimitsConfig& limits) {
   reader.integer("limits.requests_in_flight_max", limits.requests_in_flight_max, 1, 1'000'000);
   reader.bytes("limits.requests_held_bytes_max", limits.requests_held_bytes_max, 16 * kMiB, kTiB);
   reader.integer("limits.queue_wait_max_s", limits.queue_wait_max_s, 1, 3'600);
+  reader.integer("limits.drain_accept_s", limits.drain_accept_s, 0, 3'600);
+  reader.integer("limits.drain_light_s", limits.drain_light_s, 0, 86'400);
+  reader.integer("limits.drain_fetch_s", limits.drain_fetch_s, 0, 86'400);
+  reader.integer("limits.drain_push_s", limits.drain_push_s, 0, 86'400);
   reader.integer("limits.drain_s", limits.drain_s, 0, 86'400);
 }
 

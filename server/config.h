@@ -58,6 +58,11 @@ struct LimitsConfig {
   // Of request bodies that are kept whole in memory (negotiations, push commands), all together.
   std::uint64_t requests_held_bytes_max = 256UL * 1024 * 1024;
   std::uint32_t queue_wait_max_s = 60;  // for a process slot
+  // After the server was told to stop: new connections, each request by its class, everything.
+  std::uint32_t drain_accept_s = 2;
+  std::uint32_t drain_light_s = 30;
+  std::uint32_t drain_fetch_s = 300;
+  std::uint32_t drain_push_s = 600;
   std::uint32_t drain_s = 600;
 };
 

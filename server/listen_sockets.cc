@@ -286,6 +286,7 @@ std::expected<ListenSockets, std::string> make_listen_sockets(const ListenOption
   if (!passed) return Failure(passed.error());
   ListenSockets made;
   made.by_loop.resize(static_cast<std::size_t>(options.loops));
+  made.handed_over = !passed->serving.empty();
   made.admin_tcp_fd = passed->admin_tcp;
   made.admin_unix_fd = passed->admin_unix;
   for (const int fd : passed->serving) {

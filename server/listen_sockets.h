@@ -24,6 +24,7 @@ struct ListenOptions {
 
 struct ListenSockets {
   std::vector<std::vector<int>> by_loop;  // [loop][address]
+  bool handed_over = false;               // those: they outlive this server
   int admin_tcp_fd = -1;
   int admin_unix_fd = -1;
   std::vector<std::string> addresses;  // as bound: with the port that was chosen for port 0

@@ -14,6 +14,11 @@ Access access_of(const Route& route) {
   return route.service == git::Service::receive_pack ? Access::push : Access::read;
 }
 
+RequestClass class_of(const Route& route) {
+  if (route.kind != RouteKind::git_service) return RequestClass::light;
+  return route.service == git::Service::receive_pack ? RequestClass::push : RequestClass::fetch;
+}
+
 // "site.git" and "site" are one repository: rules name it without the suffix.
 std::string rule_name(const Route& route) {
   std::string name = route.tenant + "/" + route.path;
@@ -122,6 +127,8 @@ io::Task<void> Pipeline::serve(http::Exchange& exchange) {
     request.live.operation = request.route.kind == RouteKind::git_service
                                  ? git::service_name(request.route.service)
                                  : "info-refs";
+    request.live.of_class = class_of(request.route);
+    request.live.exchange = &exchange;
     request.live.arrived_at = exchange.arrived_at();
     live_.enter(request.live);
     co_await answer(request, policy);

@@ -85,8 +85,9 @@ void ServingLoop::open_listeners(const std::vector<ServingLoop*>& loops) {
 
 void ServingLoop::adopt(int fd) {
   metrics_.accepted.add();
-  if (draining_ || connections() >= options_.connections_max) {
-    (draining_ ? metrics_.refused_draining : metrics_.refused).add();
+  const bool drained = draining_ && !on_drained_;  // handed over by a loop that was slower
+  if (drained || connections() >= options_.connections_max) {
+    (drained ? metrics_.refused_draining : metrics_.refused).add();
     loop_->load().fetch_sub(1, std::memory_order_relaxed);  // the listener counted it
     ::close(fd);
     return;
@@ -146,19 +147,31 @@ void ServingLoop::drain(std::function<void()> on_drained) {
     if (draining_) return;
     draining_ = true;
     on_drained_ = std::move(on_drained);
-    for (const std::unique_ptr<io::Listener>& listener : listeners_) {
-      listener->stop([this] {
-        --listeners_open_;
-        maybe_drained();
-      });
-    }
     http::ServerConnection* next = nullptr;
     for (http::ServerConnection* at = connections_.first(); at != nullptr; at = next) {
       next = connections_.next(*at);
       at->drain();
     }
+  });
+}
+
+void ServingLoop::stop_accepting() {
+  loop_->post([this] {
+    accepting_ = false;
+    for (std::size_t i = 0; i < listeners_.size(); ++i) {
+      listeners_[i]->stop([this, fd = options_.listen_fds[i]] {
+        // Left open it would keep clients waiting in a queue that nobody takes from.
+        if (options_.listeners_end) ::shutdown(fd, SHUT_RDWR);
+        --listeners_open_;
+        maybe_drained();
+      });
+    }
     maybe_drained();
   });
+}
+
+void ServingLoop::cut(std::vector<std::string> ids) {
+  loop_->post([this, ids = std::move(ids)] { pipeline_.live().cut(ids); });
 }
 
 void ServingLoop::abort_connections() {
@@ -172,7 +185,7 @@ void ServingLoop::abort_connections() {
 }
 
 void ServingLoop::maybe_drained() {
-  if (!draining_ || !on_drained_ || listeners_open_ > 0 || connections() > 0) return;
+  if (accepting_ || !on_drained_ || listeners_open_ > 0 || connections() > 0) return;
   closing_.spawn(finish_drain());
 }
 

@@ -25,6 +25,7 @@ namespace weir::server {
 struct ServingLoopOptions {
   int index = 0;
   std::vector<int> listen_fds;
+  bool listeners_end = false;  // sockets of this server alone: closed when accepting stops
   int launcher_fd = -1;
   std::int64_t connections_max = 0;  // of this loop; beyond: closed before TLS, counted
   git::WorkerPoolOptions workers;
@@ -45,9 +46,15 @@ class ServingLoop final : http::ConnectionRegistry {
   // Any thread:
   void set_policy(std::shared_ptr<const Policy> policy);
   void reconnect_launcher(int fd);
-  // Stops accepting, tells connections to end; `on_drained` (loop thread) once nothing is left.
+  // Tells the connections there are to end, so that their clients open new ones while that is
+  // possible; `on_drained` (loop thread) once accepting has stopped and nothing is left.
   void drain(std::function<void()> on_drained);
-  // Cuts what is left after the drain's deadline; then drained as above.
+  // After drain(): no more connections. Those of the last moments are not told to end: there is
+  // nobody they could go to.
+  void stop_accepting();
+  // Cuts the requests with these ids.
+  void cut(std::vector<std::string> ids);
+  // Cuts every connection; then drained as above.
   void abort_connections();
   // Ends the thread; after drain().
   void stop_and_join();
@@ -86,6 +93,7 @@ class ServingLoop final : http::ConnectionRegistry {
   std::uint64_t next_connection_ = 0;
   Beat beat_;
   bool draining_ = false;
+  bool accepting_ = true;
   std::function<void()> on_drained_;
   std::vector<std::pair<io::Instant, std::shared_ptr<const Policy>>> retired_policies_;
   io::TaskScope closing_;

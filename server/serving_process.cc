@@ -13,6 +13,7 @@
 #include <fstream>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <stop_token>
 #include <thread>
 #include <utility>
@@ -37,6 +38,7 @@
 #include "server/confinement.h"
 #include "server/connection_metrics.h"
 #include "server/control_channel.h"
+#include "server/drain.h"
 #include "server/memory_budgets.h"
 #include "server/serving_loop.h"
 #include "server/token_file.h"
@@ -45,8 +47,6 @@ namespace weir::server {
 namespace {
 
 constexpr int kBlockingThreads = 2;  // reading refs, syncfs: they wait for disks, not for cores
-// After SIGTERM, connections without a request are kept so long for a client between two requests.
-constexpr io::Duration kDrainQuiet = std::chrono::seconds(2);
 constexpr int kControlPollMs = 100;
 constexpr std::size_t kSeedBytes = 32;
 constexpr std::size_t kCutRowsMax = 20;  // named in the log
@@ -112,8 +112,9 @@ class ServingProcess {
   void drain();
   bool drain_has_ended();
   bool drained() const { return loops_drained_.load() == static_cast<int>(loops_.size()); }
-  std::size_t requests_in_flight() const;
-  void note_cut(const char* why, std::size_t requests) const;
+  void cut_overdue(io::Instant now);
+  template <typename Wanted>
+  std::vector<std::string> note_cut(std::string_view why, Wanted wanted);
 
   ServingProcessContext context_;
   Config config_;
@@ -142,10 +143,11 @@ class ServingProcess {
   std::atomic<bool> draining_{false};
   std::atomic<bool> failed_{false};
   std::atomic<int> loops_drained_{0};
-  io::Instant drain_began_{};
-  io::Instant quiet_since_{};
-  bool drain_cut_ = false;
-  io::Counter drain_cuts_;
+  std::optional<Drain> drain_;  // once draining
+  bool accepting_ = true;
+  bool aborted_ = false;
+  std::set<std::string> cut_ids_;
+  std::array<io::Counter, static_cast<std::size_t>(RequestClass::count)> drain_cuts_;
   bool supervisor_gone_ = false;
 };
 
@@ -180,8 +182,11 @@ bool ServingProcess::prepare(std::string& problem) {
   request_metrics_ = std::make_unique<RequestMetrics>();
   connection_metrics_ =
       std::make_unique<ConnectionMetrics>(static_cast<int>(context_.launcher_fds.size()));
-  drain_cuts_ = metrics.counter("weir_drain_cut", "",
-                                "Requests cut because the server had to end before they had.");
+  for (std::size_t i = 0; i < drain_cuts_.size(); ++i) {
+    drain_cuts_[i] = metrics.counter(
+        "weir_drain_cut", fmt::format("class=\"{}\"", to_string(static_cast<RequestClass>(i))),
+        "Requests cut because the server had to end before they had.");
+  }
   return prepare_git(problem);
 }
 
@@ -247,6 +252,7 @@ bool ServingProcess::make_loops(std::string& problem) {
     ServingLoopOptions options;
     options.index = static_cast<int>(i);
     options.listen_fds = context_.sockets.by_loop[i];
+    options.listeners_end = !context_.sockets.handed_over;
     options.launcher_fd = context_.launcher_fds[i];
     options.connections_max = config_.limits.connections_max / static_cast<std::int64_t>(count) + 1;
     options.workers.weir_path = io::own_program();
@@ -274,7 +280,8 @@ bool ServingProcess::make_admin(std::string& problem) {
   };
   sources.requests = [this](io::Instant now) {
     std::vector<LiveRequestRow> rows;
-    for (const std::unique_ptr<ServingLoop>& loop : loops_) loop->live().copy_to(rows, now);
+    const auto all = [](const LiveRequest&) { return true; };
+    for (const std::unique_ptr<ServingLoop>& loop : loops_) loop->live().copy_to(rows, now, all);
     return rows;
   };
   sources.ready = [this] { return ready_.load() && !draining_.load(); };
@@ -350,8 +357,7 @@ int ServingProcess::run() {
   while (!failed_ && follow_control()) {
   }
   if (failed_ || !drained()) {
-    const std::size_t cut = requests_in_flight();
-    if (cut > 0) note_cut("stop", cut);
+    note_cut("stop", [](const LiveRequest&) { return true; });
     io::log_stop();
     // The loops still run: what they use must not be taken from under them.
     ::_exit(failed_ ? 1 : 0);
@@ -401,50 +407,75 @@ bool ServingProcess::follow_control() {
   return !drain_has_ended();
 }
 
-// Whether everything is finished; cuts what is left when its time is over.
+// Whether there is nothing left to wait for; cuts what has had its time.
 bool ServingProcess::drain_has_ended() {
-  if (!draining_) return false;
+  if (!drain_) return false;
   if (drained()) return true;
   const io::Instant now = clock_.now();
-  if (requests_in_flight() > 0) quiet_since_ = now;
-  const bool quiet = now - quiet_since_ >= kDrainQuiet;
-  const bool late = now - drain_began_ >= std::chrono::seconds(config_.limits.drain_s);
-  if ((quiet || late) && !drain_cut_) {
-    drain_cut_ = true;
-    if (late && !quiet) note_cut("drain", requests_in_flight());
+  if (accepting_ && !drain_->accepting(now)) {
+    accepting_ = false;
+    for (const std::unique_ptr<ServingLoop>& loop : loops_) loop->stop_accepting();
+  }
+  cut_overdue(now);
+  std::size_t in_flight = 0;
+  for (const std::unique_ptr<ServingLoop>& loop : loops_) in_flight += loop->live().count();
+  if (!aborted_ && drain_->over(now, in_flight > 0)) {
+    aborted_ = true;
     for (const std::unique_ptr<ServingLoop>& loop : loops_) loop->abort_connections();
   }
-  return false;
+  return drain_->hopeless(now);
 }
 
-void ServingProcess::note_cut(const char* why, std::size_t requests) const {
-  drain_cuts_.add(requests);
-  std::string rows;
-  std::vector<LiveRequestRow> live;
-  for (const std::unique_ptr<ServingLoop>& loop : loops_) loop->live().copy_to(live, clock_.now());
-  for (std::size_t i = 0; i < live.size() && i < kCutRowsMax; ++i) {
-    rows += fmt::format("{}{} {} {}/{} ({} s, {} bytes out)", i == 0 ? ": " : ", ", live[i].id,
-                        live[i].operation, live[i].tenant, live[i].repository,
-                        live[i].age / std::chrono::seconds(1), live[i].bytes_out);
+void ServingProcess::cut_overdue(io::Instant now) {
+  const std::vector<std::string> ids = note_cut("drain", [&](const LiveRequest& request) {
+    return now >= drain_->deadline(request.of_class, request.arrived_at);
+  });
+  if (ids.empty()) return;
+  for (const std::unique_ptr<ServingLoop>& loop : loops_) loop->cut(ids);
+}
+
+// Counts and logs the requests that are to be cut and have not been yet; returns their ids.
+template <typename Wanted>
+std::vector<std::string> ServingProcess::note_cut(std::string_view why, Wanted wanted) {
+  std::vector<LiveRequestRow> rows;
+  for (const std::unique_ptr<ServingLoop>& loop : loops_) {
+    loop->live().copy_to(rows, clock_.now(), [&](const LiveRequest& request) {
+      return wanted(request) && !cut_ids_.contains(request.id);
+    });
   }
+  std::vector<std::string> ids;
+  std::string text;
+  for (const LiveRequestRow& row : rows) {
+    drain_cuts_[static_cast<std::size_t>(row.of_class)].add();
+    if (ids.size() < kCutRowsMax) {
+      text += fmt::format("{}{} {} {}/{} ({} s, {} bytes out)", ids.empty() ? ": " : ", ", row.id,
+                          row.operation, row.tenant, row.repository,
+                          row.age / std::chrono::seconds(1), row.bytes_out);
+    }
+    cut_ids_.insert(row.id);
+    ids.push_back(row.id);
+  }
+  if (ids.empty()) return ids;
   io::log_event(io::LogLevel::warn,
-                fmt::format("{}: {} request{} cut{}{}", why, requests, requests == 1 ? "" : "s",
-                            rows, live.size() > kCutRowsMax ? ", ..." : ""));
+                fmt::format("{}: {} request{} cut{}{}", why, ids.size(), ids.size() == 1 ? "" : "s",
+                            text, ids.size() > kCutRowsMax ? ", ..." : ""));
+  return ids;
 }
 
 void ServingProcess::drain() {
   if (draining_.exchange(true)) return;
   io::log_event(io::LogLevel::info, "draining");
-  drain_began_ = quiet_since_ = clock_.now();
+  const LimitsConfig& limits = config_.limits;
+  using std::chrono::seconds;
+  drain_.emplace(DrainLimits{.accept = seconds(limits.drain_accept_s),
+                             .light = seconds(limits.drain_light_s),
+                             .fetch = seconds(limits.drain_fetch_s),
+                             .push = seconds(limits.drain_push_s),
+                             .whole = seconds(limits.drain_s)},
+                 clock_.now());
   for (const std::unique_ptr<ServingLoop>& loop : loops_) {
     loop->drain([this] { loops_drained_.fetch_add(1); });
   }
-}
-
-std::size_t ServingProcess::requests_in_flight() const {
-  std::size_t count = 0;
-  for (const std::unique_ptr<ServingLoop>& loop : loops_) count += loop->live().count();
-  return count;
 }
 
 void ServingProcess::tell_certificate_expiry() const {

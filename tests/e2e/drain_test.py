@@ -128,6 +128,97 @@ class ShortDrainTest(ServerCase):
         self.assertEqual(len(cut), 2, self.weir.log_text())
 
 
+class LateClientTest(ServerCase):
+    """Clients whose next request comes after the signal, when nothing takes over from this server."""
+    config = "[access]\npublic_read = false\n[limits]\ndrain_accept_s = 10\n"
+    big_bytes = 200_000
+
+    def test_a_clone_between_two_requests_ends_well(self):
+        token = self.weir.add_token()
+        self.weir.start()
+        go = self.scratch / "go"
+        asked = []
+        for number in range(2):
+            # git asks this after the first answer, a 401, and waits for it before the next request.
+            helper = (f"!f() {{ test \"$1\" = get || exit 0; touch {self.scratch}/asked{number}; "
+                      f"until test -e {go}; do sleep 0.05; done; "
+                      f"echo username=t; echo password={token}; }}; f")
+            asked.append(self.scratch / f"asked{number}")
+            self.addCleanup(go.touch)
+            client = subprocess.Popen(
+                ["git", "-c", f"http.sslCAInfo={self.weir.certificate}",
+                 "-c", f"http.version={VERSIONS[number]}", "-c", f"credential.helper={helper}",
+                 "clone", "-q", self.weir.url("acme/big.git"), self.scratch / f"clone{number}"],
+                env=GIT_ENVIRONMENT, stderr=subprocess.PIPE)
+            self.addCleanup(client.stderr.close)
+            setattr(self, f"client{number}", client)
+        wait_until(lambda: all(path.exists() for path in asked), what="401s answered")
+        self.weir.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: self.weir.admin("/readyz") == (503, "draining\n"), 5, "not ready")
+        go.touch()
+        for number, client in enumerate((self.client0, self.client1)):
+            _, complaint = client.communicate(timeout=60)
+            self.assertEqual(client.returncode, 0, complaint)
+            fsck(self.scratch / f"clone{number}")
+        self.assertEqual(self.ended(), 0)
+        self.assertNotIn("cut", self.weir.log_text())
+
+
+class LateConnectionTest(ServerCase):
+    config = "[limits]\ndrain_accept_s = 0\n"
+
+    def test_when_accepting_has_ended_new_clients_are_refused_and_wait_for_nothing(self):
+        self.weir.start()
+        slow = self.slow_fetch()
+        wait_until(lambda: self.in_flight() == 1, what="a fetch in flight")
+        self.weir.process.send_signal(signal.SIGTERM)
+
+        def refused():
+            try:
+                socket.create_connection(("127.0.0.1", self.weir.port), 1).close()
+            except ConnectionRefusedError:
+                return True
+            return False
+        wait_until(refused, 10, "refusals")
+        self.assertIsNone(slow.poll())
+        self.weir.process.send_signal(signal.SIGTERM)
+        self.assertEqual(self.ended(5), 0)
+
+
+class ClassDeadlineTest(ServerCase):
+    config = "[limits]\ndrain_accept_s = 0\ndrain_fetch_s = 1\n"
+
+    def test_a_fetch_is_cut_when_its_time_is_over_and_a_push_goes_on(self):
+        token = self.weir.add_token()
+        hook = self.served / "hooks" / "pre-receive"
+        hook.write_text(f"#!/bin/sh\ntouch {self.scratch}/pushing\n"
+                        f"until test -e {self.scratch}/go; do sleep 0.05; done\n")
+        hook.chmod(0o755)
+        self.addCleanup((self.scratch / "go").touch)
+        self.weir.start()
+        slow = [self.slow_fetch("--http1.1"), self.slow_fetch("--http2")]
+        push = subprocess.Popen(
+            ["git", "-c", f"http.sslCAInfo={self.weir.certificate}", "push", "-q",
+             self.weir.url("acme/big.git", token), "main~1:refs/heads/pushed"],
+            cwd=self.scratch / "work", env=GIT_ENVIRONMENT, stderr=subprocess.PIPE)
+        self.addCleanup(push.stderr.close)
+        wait_until(lambda: self.in_flight() == 2 and (self.scratch / "pushing").exists(),
+                   what="fetches and a push in flight")
+        self.weir.process.send_signal(signal.SIGTERM)
+        for client in slow:
+            self.assertNotEqual(client.wait(30), 0)
+        self.assertIn('weir_drain_cut_total{class="fetch"} 2\n', self.weir.admin("/metrics")[1])
+        self.assertIn('weir_drain_cut_total{class="push"} 0\n', self.weir.admin("/metrics")[1])
+        cut = [record["operation"] for record in self.weir.records() if record.get("cut")]
+        self.assertEqual(cut, ["clone", "clone"])
+        self.assertRegex(self.weir.log_text(), r"drain: \d requests? cut: ")
+        self.assertIsNone(push.poll())
+        (self.scratch / "go").touch()
+        _, complaint = push.communicate(timeout=30)
+        self.assertEqual(push.returncode, 0, complaint)
+        self.assertEqual(self.ended(), 0)
+
+
 class SocketActivationTest(ServerCase):
     """What systemd does at `systemctl restart`, but with both servers at once: harder for us."""
     big_bytes = 2_000_000

@@ -79,12 +79,17 @@ class Weir:
         self.write_config()
 
     def write_config(self):
+        # Servers of tests end without waiting for clients to come, but where that is what is tested.
+        extra = self.extra_config
+        if "drain_accept_s" not in extra:
+            extra = (extra.replace("[limits]", "[limits]\ndrain_accept_s = 0") if "[limits]" in extra
+                     else extra + "\n[limits]\ndrain_accept_s = 0\n")
         self.config_path.write_text(f"""
 [tls]
 certificates = [{{ certificate = "{self.certificate}", key = "{self.state}/key.pem" }}]
 [log]
 path = "{self.log_path}"
-{self.extra_config if "[access]" in self.extra_config else "[access]" + chr(10) + "public_read = true" + chr(10) + self.extra_config}
+{extra if "[access]" in extra else "[access]" + chr(10) + "public_read = true" + chr(10) + extra}
 """)
 
     def start(self):
