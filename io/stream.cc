@@ -540,6 +540,7 @@ void Stream::fail(CloseReason reason) {
   WriteSource::unlink();
   impl_->held = {};
   loop_.timers().cancel(*impl_);
+  if (socket_.sending()) arm_timer(kStreamStallTimeout);  // its peer may never read
   socket_.recv();
   loop_.at_turn_end(*impl_);
 }

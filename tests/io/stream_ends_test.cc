@@ -164,6 +164,36 @@ TEST(StreamEnds, output_that_nobody_reads_ends_after_the_stall_timeout) {
   EXPECT_EQ(bare.server->reason, CloseReason::no_progress);
 }
 
+TEST(StreamEnds, who_breaks_the_session_while_output_waits_for_him_is_cut_after_the_stall_timeout) {
+  ManualClock clock;
+  EventLoop loop(0, test_backend(), clock);
+  ASSERT_TRUE(loop.start().has_value());
+  const auto server_context = make_server({TestCertificates::localhost()});
+  const auto client_context = make_client({"h2"}, TestCertificates::localhost().certificate_path);
+  const auto fds = socket_pair();
+  TestStream server(loop, fds[0], tls_server_options(*server_context));
+  TestStream client(loop, fds[1], tls_client_options(*client_context));
+  const auto turns = [&](int count) {
+    for (int i = 0; i < count; ++i) loop.turn(Instant::min());
+  };
+  while (!server.opened || !client.opened) turns(1);
+  client.stream->pause_reading();
+  server.send(test_pattern(8 * 1024 * 1024));
+  turns(20);
+  const std::string record = "\x17\x03\x03\x00\x13 no record of this key"s;
+  EXPECT_GT(::send(client.stream->fd(), record.data(), record.size(), MSG_NOSIGNAL), 0);
+  turns(20);
+  EXPECT_FALSE(server.closed());
+  clock.advance(kStreamStallTimeout + 1000ms);
+  turns(20);
+  EXPECT_TRUE(server.closed());
+  for (TestStream* end : {&server, &client}) {
+    if (!end->closed()) end->stream->abort();
+  }
+  turns(20);
+  EXPECT_TRUE(client.closed());
+}
+
 TEST(StreamEnds, an_idle_stream_does_not_stall) {
   Bare bare(false);
   bare.server->send("answer");
