@@ -73,7 +73,7 @@ void EventLoop::turn(std::optional<Instant> until) {
   batch_.clear();
   backend_->wait(until, batch_);
 
-  inside_turn = true;
+  inside_turn = !stopping_;  // a last turn is followed by no wait that would submit
   now_ = clock_.now();
   for (const CompletedOp& completed : batch_) {
     Backend::landed(*completed.op, completed.completion);

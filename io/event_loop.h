@@ -76,7 +76,7 @@ class EventLoop {
   // The loop bound to this thread.
   static EventLoop& current();
   static EventLoop* current_or_null();
-  // The calling thread is inside a turn: what it submits leaves before that loop sleeps.
+  // The calling thread is inside a turn that another one follows: what it submits leaves.
   static bool in_turn();
 
   int index() const { return index_; }

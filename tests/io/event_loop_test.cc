@@ -89,6 +89,18 @@ TEST(EventLoop, a_message_to_a_loop_that_does_not_run_yet_is_kept) {
   EXPECT_TRUE(seen);
 }
 
+TEST(EventLoop, a_message_of_another_loops_last_turn_arrives) {
+  const SystemClock clock;
+  EventLoop ending(0, test_backend(), clock);
+  EventLoop staying(1, test_backend(), clock);
+  std::thread stays([&] { EXPECT_TRUE(staying.run().has_value()); });
+  ending.post([&] { ending.post([&] { staying.stop(); }); });
+  ending.stop();
+  std::thread ends([&] { EXPECT_TRUE(ending.run().has_value()); });
+  ends.join();
+  stays.join();
+}
+
 TEST(EventLoop, posts_from_many_threads_all_arrive) {
   const SystemClock clock;
   EventLoop loop(0, test_backend(), clock);
