@@ -24,11 +24,13 @@ class Mailbox {
   // Any thread. True: nothing waited before, so the owner may be asleep.
   bool push(Work work) {
     waiting_.fetch_add(1, std::memory_order_relaxed);
-    auto* message = new Message{std::move(work), newest_.load(std::memory_order_relaxed)};
-    while (!newest_.compare_exchange_weak(message->older, message, std::memory_order_release,
+    Message* older = newest_.load(std::memory_order_relaxed);
+    auto* message = new Message{std::move(work), older};
+    while (!newest_.compare_exchange_weak(older, message, std::memory_order_release,
                                           std::memory_order_relaxed)) {
+      message->older = older;
     }
-    return message->older == nullptr;
+    return older == nullptr;  // the message itself is the owner's now, or has been run
   }
   // Any thread. waiting() counts also what is just being pushed.
   bool empty() const { return newest_.load(std::memory_order_acquire) == nullptr; }
