@@ -145,6 +145,9 @@ bool take_flag(std::string_view line, FetchRequest& request) {
 
 // v0/v1 capabilities, behind the first want. What we do not know is ignored, as git does.
 Result<void> take_capabilities(std::string_view list, ObjectFormat format, FetchRequest& request) {
+  // git takes more than spaces for the ends of words, and these decide what is sent.
+  if (list.find("deepen-relative") != list.npos) request.deepen_relative = true;
+  if (list.find("include-tag") != list.npos) request.include_tag = true;
   while (!list.empty()) {
     const std::size_t space = list.find(' ');
     std::string_view word = list.substr(0, space);
@@ -157,12 +160,8 @@ Result<void> take_capabilities(std::string_view list, ObjectFormat format, Fetch
       request.thin_pack = true;
     } else if (word == "no-progress") {
       request.no_progress = true;
-    } else if (word == "include-tag") {
-      request.include_tag = true;
     } else if (word == "ofs-delta") {
       request.ofs_delta = true;
-    } else if (word == "deepen-relative") {
-      request.deepen_relative = true;
     } else if (take_prefix(word, "agent=")) {
       request.agent = word;
     } else if (take_prefix(word, "object-format=") && word != format_name(format)) {

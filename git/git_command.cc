@@ -15,9 +15,8 @@ constexpr std::uint64_t kChildDataBytesMax = 4UL * 1024 * 1024 * 1024;
 
 // Not for the repository to decide.
 constexpr std::array<std::pair<std::string_view, std::string_view>, 15> kForced{{
-    {"uploadpack.allowAnySHA1InWant", "true"},  // wants are checked by us, before
-    {"uploadpack.allowFilter", "true"},         // so are filters
-    {"uploadpack.allowRefInWant", "false"},     // git 2.39 answers depth + want-ref wrongly
+    {"uploadpack.allowFilter", "true"},      // checked by us, before
+    {"uploadpack.allowRefInWant", "false"},  // git 2.39 answers depth + want-ref wrongly
     {"uploadpack.allowSidebandAll", "false"},
     {"uploadpack.keepAlive", "5"},
     {"transfer.advertiseSID", "true"},  // accept what our advertisement may offer
@@ -30,6 +29,7 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 15> kForced{
     {"pack.windowMemory", "128m"},
     {"core.fsync", "committed"},  // objects and refs; the folders are synced by us
     {"core.fsyncMethod", "batch"},
+    {"core.useReplaceRefs", "false"},  // what is pushed must be whole without them
 }};
 
 // As git reads a quoted value.
@@ -85,7 +85,7 @@ io::Result<void> write_git_config(const std::string& path, std::string_view push
   return io::write_durably(path, text);
 }
 
-io::SubprocessSpec git_command(const ServiceCall& call, Service service) {
+io::SubprocessSpec git_command(const ServiceCall& call, Service service, bool any_want) {
   const GitEnvironment& environment = call.environment;
   io::SubprocessSpec spec;
   spec.argv = {environment.git_path};
@@ -119,11 +119,15 @@ io::SubprocessSpec git_command(const ServiceCall& call, Service service) {
     set("GIT_NO_LAZY_FETCH", "1");
     set("GIT_ALLOW_PROTOCOL", "none");
   }
-  set("GIT_CONFIG_COUNT", std::to_string(kForced.size()));
-  for (std::size_t i = 0; i < kForced.size(); ++i) {
-    set("GIT_CONFIG_KEY_" + std::to_string(i), kForced[i].first);
-    set("GIT_CONFIG_VALUE_" + std::to_string(i), kForced[i].second);
-  }
+  std::size_t forced = 0;
+  const auto force = [&](std::string_view key, std::string_view value) {
+    set("GIT_CONFIG_KEY_" + std::to_string(forced), key);
+    set("GIT_CONFIG_VALUE_" + std::to_string(forced), value);
+    ++forced;
+  };
+  for (const auto& [key, value] : kForced) force(key, value);
+  force("uploadpack.allowAnySHA1InWant", any_want ? "true" : "false");
+  set("GIT_CONFIG_COUNT", std::to_string(forced));
   // Never the header itself: git must read the request in the version in which we checked it.
   if (call.protocol_version > 0) {
     set("GIT_PROTOCOL", "version=" + std::to_string(call.protocol_version));

@@ -19,7 +19,9 @@ inline constexpr int kPushCertNonceSlopS = 900;  // from the advertisement to th
 // Writes the file (0600, replaced as a whole). Blocking; at start.
 io::Result<void> write_git_config(const std::string& path, std::string_view push_cert_seed);
 
-// `git upload-pack` or `git receive-pack`, stateless, on the call's repository.
-io::SubprocessSpec git_command(const ServiceCall& call, Service service);
+// `git upload-pack` or `git receive-pack`, stateless, on the call's repository. `any_want`: git
+// gives what was not advertised, and counts hidden refs among those that reach a client's shallow
+// commits.
+io::SubprocessSpec git_command(const ServiceCall& call, Service service, bool any_want = false);
 
 }  // namespace weir::git

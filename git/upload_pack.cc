@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "git/child_pipes.h"
+#include "git/fetch_guard.h"
 #include "git/fetch_request.h"
 #include "git/git_command.h"
 #include "git/ls_refs.h"
@@ -37,6 +38,9 @@ constexpr std::size_t kParseOnLoopBytes = 64 * 1024;
 // More wants than this are looked up off the loop.
 constexpr std::size_t kWantsOnLoopMax = 1024;
 
+constexpr std::string_view kFiltersOff = "filters are switched off in this repository";
+constexpr std::string_view kFilterNotServed =
+    "filters are served by blob:none, blob:limit, tree, object:type and combinations of a few";
 constexpr std::string_view kBusy = "the server is busy; try again in a minute";
 
 bool gone(const io::Error& error) {
@@ -90,7 +94,9 @@ Parsed parse_v2(std::string_view body, const RepositoryConfig& config, ObjectFor
   } else if (!fetch->want_refs.empty() || fetch->sideband_all || !fetch->packfile_uris.empty()) {
     parsed.refusal = "the request uses a feature that was not offered";
   } else if (!fetch->filter.empty() && !config.allow_filter) {
-    parsed.refusal = "filters are switched off in this repository";
+    parsed.refusal = kFiltersOff;
+  } else if (!fetch->filter.empty() && !filter_served(fetch->filter)) {
+    parsed.refusal = kFilterNotServed;
   } else {
     parsed.operation = operation_of(*fetch);
     parsed.fetch = std::move(*fetch);
@@ -105,7 +111,9 @@ Parsed parse_v0(std::string_view body, const RepositoryConfig& config, ObjectFor
   if (!fetch) {
     parsed.refusal = fetch.error().where;
   } else if (!fetch->filter.empty() && !config.allow_filter) {
-    parsed.refusal = "filters are switched off in this repository";
+    parsed.refusal = kFiltersOff;
+  } else if (!fetch->filter.empty() && !filter_served(fetch->filter)) {
+    parsed.refusal = kFilterNotServed;
   } else {
     parsed.operation = operation_of(*fetch);
     parsed.kind =
@@ -148,9 +156,11 @@ class Upload {
   io::Task<void> fail_before_output(std::string text, std::string detail);
   io::Task<void> send(std::string bytes);
   io::Task<void> answer_ls_refs(const LsRefsRequest& request);
+  // Null: there is none.
+  const std::string* unknown_deepen_not(const FetchRequest& fetch) const;
   // True: go on. False: the answer has been given.
   io::Task<bool> check_wants(const std::vector<ObjectId>& wants);
-  io::Task<void> run_child(RelayKind kind);
+  io::Task<void> run_child(RelayKind kind, bool deepen_relative);
   io::Task<void> feed(io::Subprocess& child, io::StopToken stop);
   enum class End : std::uint8_t { output_ended, client_gone, broken };
   io::Task<End> relay(io::Subprocess& child, PktRelay& relay);
@@ -193,8 +203,15 @@ io::Task<ServiceOutcome> Upload::serve() {
   auto parse = [this] {
     const RepositoryConfig& config = call_.snapshot->config();
     const ObjectFormat format = call_.snapshot->format();
-    return call_.protocol_version == 2 ? parse_v2(body_, config, format)
-                                       : parse_v0(body_, config, format);
+    Parsed parsed = call_.protocol_version == 2 ? parse_v2(body_, config, format)
+                                                : parse_v0(body_, config, format);
+    const bool drop_tags = parsed.fetch.include_tag && may_hide_tags(config.hide_refs_fetch);
+    const bool unshallow = parsed.fetch.deepen == kDepthMax && !parsed.fetch.shallows.empty();
+    if (unshallow) parsed.fetch.deepen_relative = true;
+    if (drop_tags || unshallow) {
+      body_ = request_for_git(body_, call_.protocol_version, drop_tags);
+    }
+    return parsed;
   };
   Parsed parsed;
   if (body_.size() <= kParseOnLoopBytes) {
@@ -212,9 +229,11 @@ io::Task<ServiceOutcome> Upload::serve() {
     co_await refuse(std::move(parsed.refusal));
   } else if (parsed.operation == "ls-refs") {
     co_await answer_ls_refs(parsed.ls_refs);
+  } else if (const std::string* unknown = unknown_deepen_not(parsed.fetch)) {
+    co_await refuse("deepen-not names no ref: " + *unknown);
   } else {
     const bool allowed = co_await check_wants(parsed.fetch.wants);
-    if (allowed) co_await run_child(parsed.kind);
+    if (allowed) co_await run_child(parsed.kind, parsed.fetch.deepen_relative);
   }
   co_return std::move(outcome_);
 }
@@ -268,6 +287,13 @@ io::Task<void> Upload::answer_ls_refs(const LsRefsRequest& request) {
   }
 }
 
+const std::string* Upload::unknown_deepen_not(const FetchRequest& fetch) const {
+  for (const std::string& name : fetch.deepen_not) {
+    if (!names_visible_ref(*call_.snapshot, name)) return &name;
+  }
+  return nullptr;
+}
+
 io::Task<bool> Upload::check_wants(const std::vector<ObjectId>& wants) {
   const RepositoryConfig& config = call_.snapshot->config();
   if (config.allow_any_sha1_in_want) co_return true;  // the repository says that all may be had
@@ -312,7 +338,7 @@ io::Task<bool> Upload::check_wants(const std::vector<ObjectId>& wants) {
   co_return false;
 }
 
-io::Task<void> Upload::run_child(RelayKind kind) {
+io::Task<void> Upload::run_child(RelayKind kind, bool deepen_relative) {
   GitEnvironment& environment = call_.environment;
   io::EventLoop& loop = io::EventLoop::current();
   const io::Instant asked = loop.now();
@@ -327,8 +353,11 @@ io::Task<void> Upload::run_child(RelayKind kind) {
     }
     co_return;
   }
-  io::Result<std::unique_ptr<io::Subprocess>> child = co_await environment.launcher->spawn(
-      git_command(call_, Service::upload_pack), io::Deadline::after(loop.now(), kSpawnTimeMax));
+  // Version 2 checks no want whatever git is told.
+  const bool any_want = call_.protocol_version < 2 && !deepen_relative;
+  io::Result<std::unique_ptr<io::Subprocess>> child =
+      co_await environment.launcher->spawn(git_command(call_, Service::upload_pack, any_want),
+                                           io::Deadline::after(loop.now(), kSpawnTimeMax));
   if (!child) {
     co_await fail_before_output(std::string(kBusy), io::to_string(child.error()));
     co_return;

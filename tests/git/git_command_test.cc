@@ -99,11 +99,15 @@ TEST_F(GitCommandTest, git_reads_defaults_from_the_file_and_what_must_hold_from_
   repository.git("config uploadpack.allowFilter false");
   repository.git("config receive.advertiseAtomic false");
   repository.git("config receive.autogc true");
-  repository.git("config uploadpack.allowAnySHA1InWant false");
+  repository.git("config uploadpack.allowAnySHA1InWant true");
   EXPECT_EQ(git(in + "uploadpack.allowFilter"), "true\n");
   EXPECT_EQ(git(in + "receive.advertiseAtomic"), "false\n");
   EXPECT_EQ(git(in + "receive.autogc"), "false\n");
-  EXPECT_EQ(git(in + "uploadpack.allowAnySHA1InWant"), "true\n");
+  EXPECT_EQ(git(in + "uploadpack.allowAnySHA1InWant"), "false\n");
+  const io::SubprocessSpec spec = git_command(call, Service::upload_pack, true);
+  EXPECT_EQ(
+      env(spec, "GIT_CONFIG_VALUE_" + std::to_string(std::stoi(env(spec, "GIT_CONFIG_COUNT")) - 1)),
+      "true");
 }
 
 TEST_F(GitCommandTest, the_nonce_is_the_one_git_computes) {
