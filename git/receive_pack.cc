@@ -436,6 +436,11 @@ io::Task<void> Push::conclude() {
   } else {
     co_await explain_failure();
   }
+  if (well && report_->report_complete() && outcome_.detail.empty()) {
+    outcome_.detail = report_->refusals();
+    // All of them refused by git or its hooks: nothing failed on our side.
+    if (!outcome_.detail.empty() && !report_->accepts_any()) outcome_.ended = Ended::refused;
+  }
   if (client_gone_) outcome_.ended = Ended::client_gone;
   if (outcome_.detail.empty()) outcome_.detail = stderr_.text();
   if (client_gone_ && released_) outcome_.detail = "finished after its client had left";

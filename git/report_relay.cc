@@ -1,5 +1,7 @@
 #include "git/report_relay.h"
 
+#include <algorithm>
+
 #include "git/pkt_line.h"
 
 namespace weir::git {
@@ -57,6 +59,35 @@ bool ReportRelay::accepts_any() const {
     rest.remove_prefix(pkt.bytes);
   }
   return false;
+}
+
+std::string ReportRelay::refusals() const {
+  std::string text;
+  std::size_t more = 0;
+  std::string_view rest = report_;
+  for (Pkt pkt; read_pkt(rest, pkt) == PktStatus::complete && pkt.kind == PktKind::data;
+       rest.remove_prefix(pkt.bytes)) {
+    std::string_view line = pkt.payload;
+    if (line.ends_with('\n')) line.remove_suffix(1);
+    std::string one;
+    if (line.starts_with("ng ")) {
+      const std::size_t space = std::min(line.find(' ', 3), line.size());
+      one.append(line.substr(3, space - 3)).append(":").append(line.substr(space));
+    } else if (line.starts_with("unpack ") && line != "unpack ok") {
+      one = line;
+    } else {
+      continue;
+    }
+    if (text.empty()) {
+      text = one.substr(0, kRefusalsBytesMax);
+    } else if (text.size() + 2 + one.size() <= kRefusalsBytesMax) {
+      text.append("; ").append(one);
+    } else {
+      ++more;
+    }
+  }
+  if (more > 0) text += "; " + std::to_string(more) + " more";
+  return text;
 }
 
 std::string ReportRelay::framed_report() const {

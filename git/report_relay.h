@@ -14,6 +14,8 @@ namespace weir::git {
 // 100,000 refs with long names and reasons; beyond it the child is taken for broken.
 inline constexpr std::size_t kReportBytesMax = 32UL * 1024 * 1024;
 
+inline constexpr std::size_t kRefusalsBytesMax = 400;
+
 class ReportRelay {
  public:
   // `sideband`: what the client asked for. Without it all output is the report.
@@ -25,6 +27,10 @@ class ReportRelay {
   bool report_complete() const { return report_complete_; }
   // True if a ref was changed according to the report: it must be durable before it is released.
   bool accepts_any() const;
+  // What the report refuses, for the log: "refs/heads/x: hook declined; ...". As git wrote it:
+  // bytes that a pusher or a hook chose, to be escaped; at most kRefusalsBytesMax and how many
+  // more.
+  std::string refusals() const;
   // The report as the client is to get it (sideband packets or plain).
   std::string framed_report() const;
   // The outer flush that ends a sideband answer has arrived.

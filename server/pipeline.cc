@@ -207,6 +207,7 @@ io::Task<bool> Pipeline::identify(Request& request, const Policy& policy) {
       policy.authorizer.authorize(request.principal, request.route.tenant, rule_name(request.route),
                                   access_of(request.route), true);
   if (verdict != Authorization::allowed) {
+    request.detail = "no right to this name";  // whether it exists was not looked at
     co_await answer_unauthorized(request, verdict, policy);
     co_return false;
   }
@@ -234,6 +235,7 @@ io::Task<bool> Pipeline::locate(Request& request, const Policy& policy) {
   const Authorization verdict =
       policy.authorizer.authorize(request.principal, request.route.tenant, rule_name(request.route),
                                   access_of(request.route), false);
+  request.detail = "no such repository";
   co_await answer_unauthorized(request, verdict, policy);
   co_return false;
 }

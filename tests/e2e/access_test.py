@@ -58,6 +58,14 @@ public_read = true
             answers.append(got.split("(request")[0])
         self.assertEqual(len(set(answers)), 1)
 
+    def test_the_log_tells_a_missing_repository_from_a_name_without_right(self):
+        for name, token, detail in (("secret/absent.git", self.reader, "no such repository"),
+                                    ("secret/plans.git", self.other, "no right to this name")):
+            self.weir.curl(f"/{name}{self.REFS}", "-u", f"x:{token}")
+            record = self.weir.wait_for_record(
+                lambda r: r["path"].startswith("/" + name) and r["decision"] == "unknown_repository")
+            self.assertEqual(record["detail"], detail)
+
     def test_token_as_basic_password_and_as_bearer(self):
         self.assertIn("refs/heads/main", self.ls("secret/plans.git", self.reader).out)
         self.assertEqual(self.status(f"/secret/plans.git{self.REFS}", "-H",

@@ -145,6 +145,10 @@ class PushTest(WeirTestCase):
             self.assertNotEqual(result.returncode, 0)
             self.assertIn("policy: not today", result.err)
             self.assertIn("pre-receive hook declined", result.err)
+            record = self.weir.wait_for_record(
+                lambda r, name=served.name: r["operation"] == "push" and r["decision"] == "refused" and
+                name.startswith(r["repository"].removesuffix(".git")))
+            self.assertEqual(record["detail"], "refs/heads/main: pre-receive hook declined")
             self.assertEqual(self.ref(served, "main"), "")
             self.assertEqual(list((served / "objects").glob("tmp_objdir*")), [])
 

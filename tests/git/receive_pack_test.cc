@@ -107,7 +107,8 @@ TEST_F(ReceivePackTest, hooks_speak_and_refuse) {
   EXPECT_TRUE(has(answered.bands[2], "not this one"));
   EXPECT_TRUE(has(answered.bands[1], "ng refs/heads/main hook declined"));
   EXPECT_EQ(syncs, 1);  // git's locks are gone for good before the record of the push goes
-  EXPECT_EQ(outcome.ended, Ended::completed);
+  EXPECT_EQ(outcome.ended, Ended::refused);
+  EXPECT_EQ(outcome.detail, "refs/heads/main: hook declined");
 }
 
 TEST_F(ReceivePackTest, the_report_does_not_wait_for_post_receive) {

@@ -54,6 +54,29 @@ TEST(ReportRelay, a_report_may_come_in_several_packets) {
   EXPECT_TRUE(relay.report_complete());
 }
 
+TEST(ReportRelay, tells_the_refused_refs_and_their_reasons) {
+  const auto refusals_of = [](const std::vector<std::string>& lines) {
+    ReportRelay relay(false);
+    std::string passing, output;
+    for (const std::string& line : lines) append_pkt(output, line);
+    append_flush(output);
+    EXPECT_TRUE(relay.feed(output, passing));
+    return relay.refusals();
+  };
+  EXPECT_EQ(refusals_of({"unpack ok\n", "ok refs/heads/main\n"}), "");
+  EXPECT_EQ(refusals_of({"unpack ok\n", "ng refs/heads/a non-fast-forward\n", "ok refs/heads/b\n",
+                         "ng refs/heads/c pre-receive hook declined\n"}),
+            "refs/heads/a: non-fast-forward; refs/heads/c: pre-receive hook declined");
+  EXPECT_EQ(refusals_of({"unpack index-pack failed\n", "ng refs/heads/a"}),
+            "unpack index-pack failed; refs/heads/a:");
+  std::vector<std::string> many = {"unpack ok\n"};
+  for (int i = 0; i < 100; ++i) many.push_back("ng refs/heads/" + std::string(50, 'a') + " no\n");
+  const std::string told = refusals_of(many);
+  EXPECT_LT(told.size(), kRefusalsBytesMax + 20);
+  EXPECT_TRUE(told.ends_with("; 94 more")) << told;
+  EXPECT_EQ(refusals_of({"ng refs/heads/a " + std::string(5000, 'x')}).size(), kRefusalsBytesMax);
+}
+
 TEST(ReportRelay, knows_a_report_that_accepts_nothing) {
   ReportRelay relay(true);
   std::string passing;
