@@ -137,6 +137,7 @@ std::shared_ptr<NativeRefSnapshot> NativeRefSnapshot::build(const RefSources& so
     snapshot->index_ids(snapshot->ids_[1], Service::receive_pack);
   }
   snapshot->digest_ = snapshot->compute_digest();
+  snapshot->memory_.grow(snapshot->own_bytes());
   if (previous != nullptr) snapshot->wanted_ = previous->wanted_.load(std::memory_order_relaxed);
   const std::uint8_t wanted = snapshot->wanted_.load(std::memory_order_relaxed);
   Answer nobody;
@@ -362,11 +363,13 @@ std::optional<Ref> NativeRefSnapshot::find(std::string_view wanted) const {
   return at(index);
 }
 
+std::size_t NativeRefSnapshot::own_bytes() const {
+  return sizeof *this + overlay_.size() + lines_.size() * sizeof lines_[0] + hidden_.size() +
+         chunks_.size() * sizeof chunks_[0] + 4 * (ids_[0].slots.size() + ids_[1].slots.size());
+}
+
 std::size_t NativeRefSnapshot::bytes() const {
-  std::size_t total = sizeof *this + packed_->bytes() + overlay_.size() +
-                      lines_.size() * sizeof lines_[0] + hidden_.size() +
-                      chunks_.size() * (sizeof(Chunk) + 32) +
-                      4 * (ids_[0].slots.size() + ids_[1].slots.size());
+  std::size_t total = own_bytes() + packed_->bytes() + chunks_.size() * (sizeof(Chunk) + 32);
   for (const auto& chunk : chunks_) {
     const std::lock_guard lock(chunk->mutex);
     for (const auto& bytes : chunk->rendered) {

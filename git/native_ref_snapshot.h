@@ -18,6 +18,7 @@
 
 #include "git/loose_refs.h"
 #include "git/packed_refs.h"
+#include "git/ref_memory.h"
 #include "git/ref_snapshot.h"
 
 namespace weir::git {
@@ -97,6 +98,7 @@ class NativeRefSnapshot final : public RefSnapshot {
     std::array<std::uint8_t, 32> digest{};
     std::mutex mutex;
     std::array<std::shared_ptr<const std::string>, kForms> rendered;
+    RefMemory memory;
   };
   // Finds refs by the id they show; open addressing over line numbers.
   struct IdTable {
@@ -126,6 +128,7 @@ class NativeRefSnapshot final : public RefSnapshot {
   std::size_t chunk_end(std::size_t chunk) const {
     return chunk + 1 < starts_.size() ? starts_[chunk + 1] : lines_.size();
   }
+  std::size_t own_bytes() const;
   std::size_t lower_bound(std::string_view name) const;
   void render(Form form, std::size_t begin, std::size_t end, std::string& out) const;
   // An answer in the making. `pending` follows what the body has.
@@ -156,6 +159,7 @@ class NativeRefSnapshot final : public RefSnapshot {
   std::vector<std::string> shallow_;
   std::string digest_;
   std::uint64_t generation_ = 0;
+  RefMemory memory_;  // of what it does not share
   // Forms somebody asked for: the next snapshot renders them before it is published.
   mutable std::atomic<std::uint8_t> wanted_{1U << kPeelSymrefs};
 };

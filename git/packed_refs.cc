@@ -142,6 +142,7 @@ io::Result<void> PackedRefs::index(std::size_t& line) {
   }
   line = 0;
   if (!sorted) sort();
+  memory_.grow(bytes());
   return {};
 }
 

@@ -15,6 +15,7 @@
 
 #include "git/file_stamps.h"
 #include "git/object_id.h"
+#include "git/ref_memory.h"
 #include "io/error.h"
 
 namespace weir::git {
@@ -82,6 +83,7 @@ class PackedRefs {
   std::vector<std::uint32_t> unpeeled_;
   std::vector<std::uint32_t> chunk_starts_;
   std::size_t skipped_ = 0;
+  RefMemory memory_;
   bool racy_ = false;
 };
 

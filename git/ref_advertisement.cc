@@ -88,6 +88,7 @@ std::shared_ptr<const std::string> NativeRefSnapshot::rendered(Form form, std::s
     bytes.reserve((end - begin) * (packed_->hex_bytes() + 32));
     render(form, begin, end, bytes);
     slot = std::make_shared<const std::string>(std::move(bytes));
+    shared.memory.grow(slot->size());
   }
   return slot;
 }

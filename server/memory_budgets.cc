@@ -2,7 +2,6 @@
 
 #include <fmt/core.h>
 
-#include "git/ref_store.h"
 #include "http/exchange.h"
 #include "http/http2_flow_control.h"
 #include "io/backend.h"
@@ -10,6 +9,7 @@
 #include "io/log.h"
 #include "io/metrics.h"
 #include "io/stream.h"
+#include "server/session_records.h"
 
 namespace weir::server {
 namespace {
@@ -39,7 +39,7 @@ std::vector<MemoryBudget> memory_budgets(const Config& config, std::uint64_t loo
       {"body_queues", requests * http::kBodyQueueBytesMax},
       {"upload_windows", static_cast<std::uint64_t>(http::kUploadWindowBudgetBytes)},
       {"requests_held", config.limits.requests_held_bytes_max},
-      {"ref_snapshots", git::kRefStoreBytesMax},
+      {"ref_snapshots", kRefLiveBytesMax},
       {"log", 2 * io::kLogBufferBytesMax},  // filling and being written
       {"metrics", io::Metrics::segment_bytes()},
   };

@@ -352,6 +352,23 @@ TEST_F(ManyRefs, are_not_rendered_with_a_small_effort_until_somebody_has) {
   EXPECT_FALSE(snapshot->ls_refs(many, Effort::small));
 }
 
+TEST_F(ManyRefs, count_their_memory_while_anybody_keeps_them) {
+  const std::size_t before = RefMemory::live_bytes();
+  auto first = builder_.build();
+  const std::size_t one = RefMemory::live_bytes() - before;
+  EXPECT_GT(one, kCount * 60);  // the file and what is made of it
+  scratch_.git("update-ref refs/heads/br-050000 " + scratch_.commit("two", one_));
+  auto second = builder_.build();
+  EXPECT_LT(RefMemory::live_bytes() - before, 2 * one - kCount * 50);  // what is rendered is shared
+  first.reset();
+  (void)second->advertisement(Service::receive_pack, 0, {"test/1", "", ""});
+  EXPECT_GT(RefMemory::live_bytes() - before, one);
+  second.reset();
+  builder_.previous.reset();
+  builder_.packed.reset();
+  EXPECT_EQ(RefMemory::live_bytes(), before);
+}
+
 TEST_F(ManyRefs, answer_one_prefix_with_one_part_that_is_not_shared) {
   const RenderedBody body =
       builder_.build()->ls_refs({true, true, false, {"refs/heads/br-077777"}});

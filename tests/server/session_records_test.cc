@@ -74,5 +74,33 @@ TEST_F(SessionRecordsTest, drops_snapshots_that_expired_and_all_when_rights_chan
   EXPECT_FALSE(advertised(1, "token"));
 }
 
+std::size_t live_bytes = 0;
+
+TEST(SessionRecords, let_the_oldest_snapshot_go_while_snapshots_hold_too_much) {
+  const auto records = std::make_unique<SessionRecords>(+[] { return live_bytes; });
+  const auto old = std::make_shared<OneObject>(object('a'));
+  const auto young = std::make_shared<OneObject>(object('b'));
+  const git::RepositoryId repository{};
+  io::Instant now{io::Duration{1}};
+  const auto shown = [&](std::uint64_t connection) {
+    return records->shown(connection, "", repository, now);
+  };
+  records->remember(1, "", repository, old, now);
+  records->remember(2, "", repository, young, now += io::Duration{1});
+  records->remember(3, "", repository, old, now += io::Duration{1});
+  live_bytes = kRefLiveBytesMax;
+  records->expire(now);
+  EXPECT_EQ(shown(1), old);
+
+  live_bytes = kRefLiveBytesMax + 1;
+  records->remember(4, "", repository, young, now);
+  EXPECT_EQ(old.use_count(), 1);
+  EXPECT_EQ(shown(2), young);
+  EXPECT_EQ(shown(4), young);
+  records->expire(now);
+  EXPECT_EQ(young.use_count(), 1);
+  records->expire(now);  // nothing is left that could go
+}
+
 }  // namespace
 }  // namespace weir::server
