@@ -39,7 +39,7 @@ class Counter {
 class Gauge {
  public:
   void add(std::int64_t amount) const;
-  void set(std::int64_t value) const;  // this thread's part
+  void set(std::int64_t value) const;  // this thread's part, for the only writer of a series
 
  private:
   friend class Metrics;

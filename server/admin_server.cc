@@ -74,12 +74,12 @@ AdminServer::~AdminServer() {
 }
 
 void AdminServer::start() {
+  loop_->post([this] {  // before the thread, so that stop_and_join() comes after it
+    if (tcp_fd_ >= 0) open(tcp_fd_, false);
+    if (unix_fd_ >= 0) open(unix_fd_, true);
+  });
   thread_ = std::thread([this] {
     pthread_setname_np(pthread_self(), "weir-admin");
-    loop_->post([this] {
-      if (tcp_fd_ >= 0) open(tcp_fd_, false);
-      if (unix_fd_ >= 0) open(unix_fd_, true);
-    });
     const io::Result<void> ran = loop_->run();
     if (!ran) io::log_event(io::LogLevel::error, "admin loop: " + io::to_string(ran.error()));
   });

@@ -110,7 +110,7 @@ void read_sandbox(ConfigReader& reader, SandboxConfig& sandbox) {
 void read_all(ConfigReader& reader, Config& config) {
   reader.text("root", config.root, kOptionalPath);
   reader.text("state", config.state, kPath);
-  reader.integer("loops", config.loops, 0, 64);
+  reader.integer("loops", config.loops, 0, kLoopsMax);
   reader.choice("io", config.io, {"auto", "io_uring", "epoll"});
   read_listen(reader, config.listen);
   read_tls(reader, config.certificates);

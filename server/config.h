@@ -78,11 +78,13 @@ struct LogConfig {
   bool requests = true;
 };
 
+inline constexpr std::uint32_t kLoopsMax = 64;  // each has a thread, a ring and listening sockets
+
 struct Config {
   std::string path;             // of the file it was read from; "" = none
   std::string root;             // folder of <tenant>/<path>
   std::string state = ".weir";  // folder for what Weir keeps
-  std::uint32_t loops = 0;      // 0: cores
+  std::uint32_t loops = 0;      // 0: cores, at most kLoopsMax
   std::string io = "auto";      // or "io_uring", "epoll"
   ListenConfig listen;
   std::vector<io::CertificateFiles> certificates;
@@ -93,7 +95,7 @@ struct Config {
   LogConfig log;
 };
 
-// The text of every problem found, one a line: "weir.toml:12: git.push_slots: 0..1024 expected,
+// The text of every problem found, one a line: "weir.toml:12: git.push_slots: 0..4096 expected,
 // ...".
 std::expected<Config, std::string> parse_config(const std::string& path, const std::string& text);
 std::expected<Config, std::string> read_config(const std::string& path);

@@ -87,6 +87,10 @@ void LoopReport::grow(const io::Counter& counter, std::uint64_t total, std::uint
   counter.add(total - std::exchange(told, total));
 }
 
+void LoopReport::change(const io::Gauge& gauge, std::int64_t level, std::int64_t& told) {
+  gauge.add(level - std::exchange(told, level));
+}
+
 void LoopReport::publish(io::EventLoop& loop,
                          const std::vector<std::unique_ptr<io::Listener>>& listeners) {
   const io::EventLoopStats stats = loop.stats();
@@ -97,12 +101,14 @@ void LoopReport::publish(io::EventLoop& loop,
   grow(metrics_.loop_run_queue_us, run_queue_ns() / 1000, run_queue_us_);
   metrics_.loop_turn_us_max[static_cast<std::size_t>(loop.index())].set(
       static_cast<std::int64_t>(stats.turn_ns_max / 1000));
-  metrics_.mailbox_waiting.set(static_cast<std::int64_t>(loop.mailbox_waiting()));
+  change(metrics_.mailbox_waiting, static_cast<std::int64_t>(loop.mailbox_waiting()),
+         mailbox_waiting_);
 
   const io::BackendStats& backend = loop.backend().stats();
-  metrics_.recvs_parked.set(backend.recvs_parked.load(std::memory_order_relaxed));
+  change(metrics_.recvs_parked, backend.recvs_parked.load(std::memory_order_relaxed),
+         recvs_parked_);
   grow(metrics_.recvs_parked_total, backend.recvs_parked_total.load(std::memory_order_relaxed),
-       recvs_parked_);
+       recvs_parked_total_);
   grow(metrics_.submits_deferred, backend.submits_deferred.load(std::memory_order_relaxed),
        submits_deferred_);
 
@@ -115,8 +121,8 @@ void LoopReport::publish(io::EventLoop& loop,
   grow(metrics_.handed_off, handed_off, handed_off_);
   grow(metrics_.accepting_paused, paused, paused_);
 
-  metrics_.output_buffers.set(io::output_buffers_lent());
-  metrics_.coroutine_frames.set(io::frames_live());
+  change(metrics_.output_buffers, io::output_buffers_lent(), output_buffers_);
+  change(metrics_.coroutine_frames, io::frames_live(), frames_);
   // One budget of the process: one loop tells.
   if (loop.index() == 0) metrics_.upload_window_bytes.set(http::upload_window_budget_used());
 }

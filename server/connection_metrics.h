@@ -49,10 +49,13 @@ class LoopReport {
  private:
   // Adds what `total` grew by since it was last told.
   static void grow(const io::Counter& counter, std::uint64_t total, std::uint64_t& told);
+  // The same for a level. Not Gauge::set(): the threads of many loops may share a row of cells.
+  static void change(const io::Gauge& gauge, std::int64_t level, std::int64_t& told);
 
   const ConnectionMetrics& metrics_;
   std::uint64_t turns_ = 0, completions_ = 0, busy_us_ = 0, slow_turns_ = 0, run_queue_us_ = 0;
-  std::uint64_t handed_off_ = 0, paused_ = 0, recvs_parked_ = 0, submits_deferred_ = 0;
+  std::uint64_t handed_off_ = 0, paused_ = 0, recvs_parked_total_ = 0, submits_deferred_ = 0;
+  std::int64_t mailbox_waiting_ = 0, recvs_parked_ = 0, output_buffers_ = 0, frames_ = 0;
 };
 
 }  // namespace weir::server

@@ -4,6 +4,7 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
@@ -60,7 +61,9 @@ bool load_config(const CommandLine& line, Config& config) {
   if (!line.admin_listen.empty()) config.listen.admin_address = line.admin_listen;
   if (!line.admin_socket.empty()) config.listen.admin_socket = line.admin_socket;
   if (line.loops != 0) config.loops = line.loops;
-  if (config.loops == 0) config.loops = std::max(1U, std::thread::hardware_concurrency());
+  if (config.loops == 0) {
+    config.loops = std::clamp(std::thread::hardware_concurrency(), 1U, weir::server::kLoopsMax);
+  }
   if (config.root.empty()) {
     fmt::print(stderr, "weir: no repository root: set root in the configuration or give --root\n");
     return false;
@@ -136,7 +139,7 @@ void add_common_options(CLI::App& command, CommandLine& line) {
       ->type_name("PATH");
   command.add_option("--loops", line.loops, "event loops (default: one a core)")
       ->type_name("N")
-      ->check(CLI::Range(1, 256));
+      ->check(CLI::Range(1U, weir::server::kLoopsMax));
   command.add_option("--io", line.io, "kernel interface")
       ->type_name("KIND")
       ->check(CLI::IsMember({"auto", "io_uring", "epoll"}));

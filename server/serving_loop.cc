@@ -60,10 +60,11 @@ ServingLoop::~ServingLoop() {
 
 void ServingLoop::start(const std::vector<ServingLoop*>& loops,
                         std::function<void(std::string)> on_failed) {
-  thread_ = std::thread([this, loops, on_failed = std::move(on_failed)] {
+  // From here, so that it comes before a drain(), however late the thread gets a core.
+  loop_->post([this, loops] { open_listeners(loops); });
+  thread_ = std::thread([this, on_failed = std::move(on_failed)] {
     const std::string name = "weir-loop-" + std::to_string(options_.index);
     pthread_setname_np(pthread_self(), name.c_str());
-    loop_->post([this, loops] { open_listeners(loops); });
     const io::Result<void> ran = loop_->run();
     if (!ran) on_failed(io::to_string(ran.error()));
   });

@@ -30,6 +30,11 @@ class AdminServerTest : public testing::Test {
     path.copy(local_.sun_path, sizeof local_.sun_path - 1);
     EXPECT_EQ(::bind(unix_.get(), reinterpret_cast<sockaddr*>(&local_), sizeof local_), 0);
     EXPECT_EQ(::listen(unix_.get(), 16), 0);
+    make_server();
+  }
+  ~AdminServerTest() override { server_->stop_and_join(); }
+
+  void make_server() {
     AdminSources sources;
     sources.loops = [this] {
       return std::vector<LoopStatus>{{clock_.now().time_since_epoch().count() - silent_.load(), 3}};
@@ -50,7 +55,6 @@ class AdminServerTest : public testing::Test {
         std::move(sources));
     server_->start();
   }
-  ~AdminServerTest() override { server_->stop_and_join(); }
 
   std::string ask(std::string_view target, std::string_view host = "localhost",
                   std::string_view method = "GET", bool over_unix = false) {
@@ -89,6 +93,13 @@ class AdminServerTest : public testing::Test {
   std::atomic<std::int64_t> silent_{0};
   std::unique_ptr<AdminServer> server_;
 };
+
+TEST_F(AdminServerTest, ends_right_after_its_start) {
+  for (int i = 0; i < 20; ++i) {
+    server_->stop_and_join();
+    make_server();
+  }
+}
 
 TEST_F(AdminServerTest, answers_only_to_names_of_this_machine) {
   for (const char* host : {"localhost", "localhost:8444", "127.0.0.1", "127.0.0.1:8444", "[::1]",
