@@ -338,6 +338,9 @@ io::Task<void> Push::relay() {
   const GitLimits& limits = call_.environment.limits;
   std::vector<std::uint8_t> buffer(kOutputBytes);
   for (;;) {
+    // Whether it speaks or not: a hook may print for ever.
+    timed_out_ = loop.now() - progress_at_ >= limits.push_time_max;
+    if (timed_out_) co_return;
     const io::Deadline silence = io::Deadline::after(loop.now(), limits.keepalive);
     const io::StopToken stop = client_gone_ ? io::StopToken() : call_.stop;
     const io::Result<std::size_t> got =
@@ -350,9 +353,6 @@ io::Task<void> Push::relay() {
       client_gone_ = true;  // feed() learns by itself whether the input was complete
     } else if (got.error().code != io::Errc::deadline_exceeded) {
       output_broken_ = true;
-      co_return;
-    } else if (loop.now() - progress_at_ >= limits.push_time_max) {
-      timed_out_ = true;
       co_return;
     } else if (feed_ended_ && commands().sideband) {
       co_await send(kKeepalive);

@@ -224,6 +224,18 @@ TEST_F(ReceivePackTest, a_child_that_is_killed_leaves_no_lock_and_the_next_push_
   EXPECT_TRUE(has(push(push_next()), "ok refs/heads/main"));
 }
 
+TEST_F(ReceivePackTest, a_hook_has_its_time_though_it_never_falls_silent) {
+  hook("pre-receive", "while echo still busy; do sleep 0.02; done\n");
+  environment.limits.push_time_max = std::chrono::milliseconds(300);
+  const Unpacked answered = unpack(push(push_next()), true);
+  EXPECT_TRUE(has(answered.bands[2], "still busy"));
+  EXPECT_TRUE(has(answered.bands[1], "ng refs/heads/main"));
+  EXPECT_EQ(outcome.ended, Ended::failed);
+  EXPECT_EQ(outcome.detail, "took longer than allowed");
+  EXPECT_EQ(value("refs/heads/main"), base + "\n");
+  EXPECT_TRUE(clean());
+}
+
 TEST_F(ReceivePackTest, a_broken_pack_is_reported_by_git) {
   std::string request = push_next();
   request[request.size() - 1] = static_cast<char>(request.back() ^ 1);
