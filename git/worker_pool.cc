@@ -318,14 +318,18 @@ io::Task<bool> WorkerPool::Impl::pack(const Repository& repository) {
               "LC_ALL=C",
               "PATH=/usr/local/bin:/usr/bin:/bin"};
   spec.merge_stderr = true;
+  spec.may_finish = true;
   spec.rights = io::ChildRights::read_write;
   spec.write_paths = writable_folders(repository);
   const io::Deadline deadline = io::Deadline::after(loop.now(), kPackTimeMax);
   auto child = co_await launcher.spawn(std::move(spec), deadline);
   if (!child) co_return false;
   (*child)->close_stdin();
+  // Not killed when we end: nobody would remove its lock, which stops later deletions of refs.
+  (*child)->release_to_finish();
   const io::StopToken stop = jobs.token();
   const auto status = co_await (*child)->wait(stop, deadline);
+  if (!status && status.error().code == io::Errc::deadline_exceeded) (*child)->kill(SIGKILL);
   co_return status.has_value() && status->code == 0;
 }
 

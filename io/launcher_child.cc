@@ -34,7 +34,7 @@ struct ChildStart {
   char* const* env;
   const char* working_directory;
   int sources[4];  // for descriptors 0..3; -1: none
-  bool die_with_launcher;
+  pid_t launcher;  // to die with; 0: it lives on
   int nice;
   int file_rules;               // -1: none
   const SyscallFilter* filter;  // null: none
@@ -64,7 +64,10 @@ constexpr int kShareMemory = CLONE_VM;
     sigaction(signal, &action, nullptr);  // fails for KILL and STOP, which have no disposition
   }
   if (setpgid(0, 0) != 0) give_up(start, "setpgid");
-  if (start.die_with_launcher && prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) give_up(start, "prctl");
+  if (start.launcher != 0) {
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) give_up(start, "prctl");
+    if (getppid() != start.launcher) _exit(127);  // it died before that
+  }
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) give_up(start, "no_new_privs");
   int first_closed = 0;
   for (int target = 0; target <= kExtraTarget; ++target) {
@@ -140,7 +143,7 @@ std::expected<StartedChild, ChildStartError> start_child(const SubprocessSpec& s
       .working_directory = spec.working_directory.empty() ? "/" : spec.working_directory.c_str(),
       .sources = {descriptors[0], descriptors[1], descriptors[spec.merge_stderr ? 1 : 2],
                   has_extra ? descriptors.back() : -1},
-      .die_with_launcher = !spec.may_finish,
+      .launcher = spec.may_finish ? 0 : getpid(),
       .nice = spec.nice,
       .file_rules = file_rules.get(),
       .filter = sandbox != nullptr ? sandbox->filter(spec.rights) : nullptr,

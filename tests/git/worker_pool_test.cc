@@ -1,11 +1,14 @@
 #include "git/worker_pool.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <list>
 
 #include "git/worker_protocol.h"
+#include "io/unique_fd.h"
 #include "tests/git/git_runtime.h"
 #include "tests/git/scratch_repository.h"
 
@@ -138,6 +141,31 @@ TEST(WorkerPool, bounds_its_queue_and_ends_waiting_when_told_to) {
   outcomes.pop_back();
   for (const io::Errc outcome : outcomes) EXPECT_EQ(outcome, io::Errc::cancelled);
   EXPECT_EQ(runtime.workers->queued(), 0U);
+}
+
+TEST(WorkerPool, packing_refs_is_finished_though_the_pool_ends) {
+  const ScratchRepository scratch;
+  const std::string gate = scratch.folder() + "/gate";
+  ASSERT_EQ(mkfifo(gate.c_str(), 0600), 0);
+  const std::string script = scratch.folder() + "/git";
+  std::ofstream(script) << "#!/bin/sh\necho > " << scratch.folder() << "/begun\nread line < "
+                        << gate << "\necho > " << scratch.folder() << "/ended\n";
+  chmod(script.c_str(), 0755);
+  GitRuntime runtime;
+  WorkerPool pool(runtime.loop->loop, *runtime.launcher, {.weir_path = "", .git_path = script});
+  bool told = false;
+  ASSERT_TRUE(pool.pack_refs(scratch.repository(), [&](bool) { told = true; }));
+  const auto there = [&](const std::string& name) {
+    return ::access((scratch.folder() + name).c_str(), F_OK) == 0;
+  };
+  runtime.loop->run_until([&] { return there("/begun"); });
+  runtime.loop->run(pool.close());
+  EXPECT_TRUE(told);
+  EXPECT_FALSE(there("/ended"));
+  runtime.loop->run_until([&] {  // it waits for somebody to write, as long as it lives
+    return io::UniqueFd(::open(gate.c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC)).valid();
+  });
+  runtime.loop->run_until([&] { return there("/ended"); });
 }
 
 }  // namespace
