@@ -34,7 +34,8 @@ std::vector<MemoryBudget> memory_budgets(const Config& config, std::uint64_t loo
       {"output_buffers_kept", loops * io::kOutputBuffersKept * io::kOutputBufferBytes},
       {"handshakes", loops * io::kHandshakesInFlightMax * kHandshakeBytes},
       {"connections", connections * kConnectionBytes},
-      {"output_of_connections", connections * io::kOutputBufferBytes},
+      // One that fills and one that is being sent.
+      {"output_of_connections", connections * 2 * io::kOutputBufferBytes},
       {"requests", requests * kRequestBytes},
       {"body_queues", requests * http::kBodyQueueBytesMax},
       {"upload_windows", static_cast<std::uint64_t>(http::kUploadWindowBudgetBytes)},

@@ -90,14 +90,8 @@ http::HeadLimits Pipeline::head_limits(std::string_view, std::string_view target
 void Pipeline::on_refused(const io::StreamInfo& peer, int status, std::string_view reason) {
   shared_.metrics.count_refused_below();
   if (!policy_->config.log.requests) return;
-  std::string record = "{\"record\":\"refused\",\"address\":\"";
-  io::append_json_escaped(record, peer.peer_address);
-  record += "\",\"status\":";
-  record += std::to_string(status);
-  record += ",\"detail\":\"";
-  io::append_json_escaped(record, reason);
-  record += "\"}";
-  io::log_record(record);
+  io::log_record(render_refused_record(peer.peer_address, status, reason, loop_.index(),
+                                       shared_.clock.unix_ns()));
 }
 
 void Pipeline::set_policy(std::shared_ptr<const Policy> policy) {

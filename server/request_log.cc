@@ -184,4 +184,17 @@ std::string render_request_record(const Request& request, int loop, io::Instant 
   return out;
 }
 
+std::string render_refused_record(std::string_view address, int status, std::string_view reason,
+                                  int loop, std::int64_t unix_ns) {
+  std::string out = "{\"time\":\"";
+  append_utc_time(out, unix_ns);
+  out += R"(","record":"refused")";
+  append_field(out, R"(,"address":")", address);
+  append_number(out, R"(,"status":)", status);
+  append_field(out, R"(,"detail":")", reason);
+  append_number(out, R"(,"loop":)", loop);
+  out += '}';
+  return out;
+}
+
 }  // namespace weir::server

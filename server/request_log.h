@@ -15,6 +15,10 @@ namespace weir::server {
 std::string render_request_record(const Request& request, int loop, io::Instant now,
                                   std::int64_t unix_ns);
 
+// The same for a request that was refused before it was one, or for its connection (status 0).
+std::string render_refused_record(std::string_view address, int status, std::string_view reason,
+                                  int loop, std::int64_t unix_ns);
+
 // `text` with every "weir_<id>_<secret>..." replaced by "weir_<id>_***"; percent escapes, also
 // of escapes, do not hide one.
 std::string mask_tokens(std::string_view text);

@@ -29,5 +29,12 @@ TEST(MaskTokens, hides_the_secret_part_wherever_a_token_stands) {
   for (const auto& one : cases) EXPECT_EQ(mask_tokens(one.text), one.masked) << one.text;
 }
 
+TEST(RequestLog, tells_of_what_was_refused_before_it_was_a_request) {
+  EXPECT_EQ(render_refused_record("192.0.2.7", 400, "the \"Host\" field is missing", 1,
+                                  1'700'000'000'123'000'000),
+            R"({"time":"2023-11-14T22:13:20.123Z","record":"refused","address":"192.0.2.7",)"
+            R"("status":400,"detail":"the \"Host\" field is missing","loop":1})");
+}
+
 }  // namespace
 }  // namespace weir::server
