@@ -436,7 +436,25 @@ class GitAbuseTest(AbuseTestCase):
 
 
 class SecretsTest(AbuseTestCase):
-    def test_tokens_are_in_no_log_error_status_or_command_line(self):
+    def fetch_child_shows(self, authorization):
+        """Command line and environment of the git that serves a fetch with the token in every place."""
+        large = self.weir.make_repository("acme/large.git")
+        work = make_work_tree(self.scratch / "large")
+        tip = commit(work, "large", os.urandom(32 * 1024 * 1024))  # more than all buffers hold
+        git("push", "-q", large, "main", cwd=work)
+        with Connection(self.weir) as connection:
+            body = v2_fetch(f"want {tip}\n", "done\n").replace(pkt("object-format=sha1"), pkt(f"agent={self.token}") +
+                                                              pkt("object-format=sha1"))
+            connection.send(request(UPLOAD_TYPE, "Git-Protocol: version=2", f"Authorization: {authorization}",
+                                    f"User-Agent: {self.token}", f"traceparent: 00-{self.token}", f"Content-Length: {len(body)}",
+                                    line=f"POST /acme/large.git/git-upload-pack?{self.token} HTTP/1.1", body=body))
+            self.assertTrue(raw.wait_until(lambda: raw.git_children(self.weir)))
+            shown = b"".join(raw.command_line(pid).encode() + raw.environment(pid) for pid in raw.git_children(self.weir))
+        self.assertIn(b"upload-pack", shown)
+        self.assertIn(b"WEIR_REQUEST_ID=", shown)
+        return shown
+
+    def test_tokens_are_in_no_log_error_status_command_line_or_environment(self):
         spy = self.scratch / "spied"
         hook = self.served / "hooks/pre-receive"
         hook.parent.mkdir(exist_ok=True)
@@ -490,7 +508,9 @@ class SecretsTest(AbuseTestCase):
                                     line=f"POST {UPLOAD}?{token} HTTP/1.1"))
             shown.append(self.weir.admin("/v1/status", socket_path=self.weir.state / "admin.sock")[1].encode())
         shown.append(self.weir.admin("/metrics")[1].encode())
-        shown += [raw.command_line(pid).encode() for pid in raw.descendants(self.weir.process.pid)]
+        shown += [raw.command_line(pid).encode() + raw.environment(pid)
+                  for pid in (self.weir.process.pid, *raw.descendants(self.weir.process.pid))]
+        shown.append(self.fetch_child_shows(f"Bearer {token}"))
         self.weir.wait_for_record(lambda r: "***" in r.get("agent", ""))
         everywhere = {"log": self.weir.log_path.read_bytes(), "output": self.weir.output_text().encode(),
                       "children": spy.read_bytes(), "answers": b"".join(shown),

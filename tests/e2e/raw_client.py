@@ -235,6 +235,15 @@ def command_line(pid):
         return ""
 
 
+def environment(pid):
+    """As it is in memory; "" of processes that let nobody look in."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
+
+
 def serving_pid(weir):
     """The process that has the event loops."""
     for pid in descendants(weir.process.pid):
