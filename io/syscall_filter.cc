@@ -86,6 +86,9 @@ scmp_arg_cmp first_argument(scmp_compare how, std::uint64_t value, std::uint64_t
   return {.arg = 0, .op = how, .datum_a = value, .datum_b = second};
 }
 
+// Of SCMP_FLTATR_CTL_OPTIMIZE. The kernel runs a filter for every call there is when it is put on.
+constexpr std::uint32_t kBinaryTree = 2;
+
 }  // namespace
 
 // Calls that no rule names are allowed.
@@ -94,6 +97,7 @@ class SyscallFilterBuilder {
   SyscallFilterBuilder() : context_(seccomp_init(SCMP_ACT_ALLOW), seccomp_release) {
     WEIR_CHECK(context_ != nullptr);
     note(seccomp_attr_set(context_.get(), SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS));
+    note(seccomp_attr_set(context_.get(), SCMP_FLTATR_CTL_OPTIMIZE, kBinaryTree));
   }
   void on(int call, std::uint32_t action) {
     note(seccomp_rule_add_array(context_.get(), action, call, 0, nullptr));
