@@ -1,5 +1,8 @@
 #include "git/receive_commands.h"
 
+#include <algorithm>
+
+#include "git/loose_refs.h"
 #include "git/pkt_line.h"
 #include "git/ref_name.h"
 
@@ -13,8 +16,10 @@ using io::Result;
 }  // namespace
 
 bool valid_push_ref(std::string_view name, bool is_delete) {
-  return name.size() <= kPushRefBytesMax && is_ref_name(name) &&
-         (is_delete || name.find('/', std::string_view("refs/").size()) != name.npos);
+  static_assert(kPushRefSlashesMax < kLooseRefDepthMax);
+  if (name.size() > kPushRefBytesMax || !is_ref_name(name)) return false;
+  const auto slashes = std::ranges::count(name, '/');
+  return is_delete || (slashes >= 2 && slashes <= kPushRefSlashesMax);
 }
 
 Result<bool> ReceiveCommandsParser::feed(std::string_view bytes) {
@@ -36,6 +41,15 @@ Result<bool> ReceiveCommandsParser::feed(std::string_view bytes) {
     } else if (pkt.kind != PktKind::data) {
       return fail(Errc::protocol, "unexpected special packet");
     } else {
+      const bool certificate = state_ == State::certificate_head ||
+                               state_ == State::certificate_commands ||
+                               state_ == State::certificate_signature;
+      // git joins the packets of a certificate and ends each at a NUL: without its line feed a line
+      // would be another one there.
+      if (certificate &&
+          (!pkt.payload.ends_with('\n') || pkt.payload.find('\0') != pkt.payload.npos)) {
+        return fail(Errc::protocol, "bad push certificate");
+      }
       taken = take(pkt_text(pkt));
     }
     if (!taken) return std::unexpected(taken.error());

@@ -20,6 +20,8 @@ inline constexpr std::size_t kPushShallowsMax = 100'000;
 inline constexpr std::size_t kPushOptionsMax = 256;
 inline constexpr std::size_t kPushOptionBytesMax = 4096;
 inline constexpr std::size_t kPushRefBytesMax = 1024;  // beyond any path git could lock
+// One that is nested deeper than refs are read would make its repository unreadable for all.
+inline constexpr int kPushRefSlashesMax = 128;
 
 struct PushCommand {
   ObjectId old_id;
@@ -49,7 +51,8 @@ struct ReceiveCommands {
   }
 };
 
-// What receive-pack accepts: check-ref-format(1) below "refs/", two levels unless it is deleted.
+// What receive-pack accepts (check-ref-format(1) below "refs/", two levels unless it is deleted),
+// and not too long or deep.
 bool valid_push_ref(std::string_view name, bool is_delete);
 
 class ReceiveCommandsParser {

@@ -70,7 +70,11 @@ io::Task<std::shared_ptr<const git::RefSnapshot>> Pipeline::validated_snapshot(R
   request.decision = "refs_unavailable";
   request.detail = io::to_string(snapshot.error());
   if (!problem.empty()) request.detail += ": " + problem;
-  const ErrorAnswer error = answer_for(snapshot.error().code);
+  ErrorAnswer error = answer_for(snapshot.error().code);
+  if (snapshot.error().code == io::Errc::limit) {
+    error.status = 503;  // nothing that the client sent
+    if (problem.empty()) problem = "it has more refs, or nested deeper, than this server reads";
+  }
   std::string text(error.text);
   if (!problem.empty()) text = "this repository cannot be served: " + problem;
   co_await answer_text(request, error.status, std::move(text));

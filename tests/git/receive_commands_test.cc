@@ -101,10 +101,13 @@ TEST(ReceiveCommands, refuses_what_is_no_push) {
            signed_push({signature}),
            signed_push({"hello", signature}),
            signed_push({update("refs/heads/a") + "\n" + update("refs/heads/b"), signature}),
-           pkts({"push-cert", "certificate version 0.1", "0000"}),
-           pkts({"push-cert", "a\n\nb"}),
+           pkts({"push-cert", "certificate version 0.1\n", "0000"}),
+           pkts({"push-cert", "a\n\nb\n"}),
+           signed_push({update("refs/heads/a"), signature}),  // git would join these lines
+           signed_push({update("refs/heads/a") + "\0x\n"s, signature}),
+           signed_push({"", update("refs/heads/a") + "\n", signature}),
            pkts({update("refs/heads/a"), "push-cert"}),
-           pkts({"push-cert", "", update("refs/heads/a"), signature, "push-cert-end",
+           pkts({"push-cert", "\n", update("refs/heads/a") + "\n", signature, "push-cert-end\n",
                  update("refs/heads/b")}),
        }) {
     ReceiveCommandsParser parser(ObjectFormat::sha1, 1 << 20);
@@ -133,6 +136,10 @@ TEST(ReceiveCommands, knows_valid_ref_names) {
     EXPECT_TRUE(valid_push_ref(name, false)) << name;
   }
   EXPECT_TRUE(valid_push_ref("refs/stash", true));
+  std::string deep = "refs/heads";
+  for (int i = 2; i <= kPushRefSlashesMax; ++i) deep += "/x";
+  EXPECT_TRUE(valid_push_ref(deep, false));
+  EXPECT_TRUE(valid_push_ref(deep + "/x", true));
   for (const std::string& name : {""s,
                                   "HEAD"s,
                                   "refs"s,
@@ -163,6 +170,7 @@ TEST(ReceiveCommands, knows_valid_ref_names) {
                                   "refs/heads/\x7f"s,
                                   "refs/heads/\x01"s,
                                   "refs/heads/a\0b"s,
+                                  deep + "/x",
                                   "refs/heads/" + std::string(kPushRefBytesMax, 'x')}) {
     EXPECT_FALSE(valid_push_ref(name, false)) << name;
   }
