@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cstring>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
 #include "git/ref_name.h"
@@ -61,6 +62,20 @@ IdPlaces places_of(const std::vector<ObjectId>& ids) {
   IdPlaces places;
   for (std::size_t i = 0; i < ids.size(); ++i) places.emplace(ids[i], i);
   return places;
+}
+
+using KnownTags = std::unordered_map<ObjectId, ObjectFacts, ObjectIdHash>;
+// What a tag points at in the end; null if it is none, or its chain is too long or ends nowhere.
+ObjectId end_of(const KnownTags& known, ObjectId id) {
+  for (int depth = 0; depth <= kTagDepthMax; ++depth) {
+    const auto found = known.find(id);
+    if (found == known.end() || found->second.kind != ObjectKind::tag) break;
+    const ObjectFacts& tag = found->second;
+    if (tag.target_kind == ObjectKind::missing) break;
+    if (tag.target_kind != ObjectKind::tag) return tag.target;
+    id = tag.target;
+  }
+  return {};
 }
 
 // "git version 2.45.1" -> {2, 45}.
@@ -123,31 +138,24 @@ WorkerReply WorkerRepositories::handle(const WorkerRequest& request) {
 
 io::Result<std::vector<ObjectId>> WorkerRepositories::peel(const WorkerRequest& request,
                                                            const GitRunner& git) {
-  std::vector<ObjectId> peeled(request.ids.size());
+  // One round a level of tags that point at tags; a target is believed without being looked up, as
+  // git does. Each tag is looked at once, however many others lead to it.
+  KnownTags known;
   std::vector<ObjectId> current = request.ids;
-  std::vector<std::size_t> which(request.ids.size());
-  for (std::size_t i = 0; i < which.size(); ++i) which[i] = i;
-  // One round a level of tags that point at tags; a target is believed without being looked up,
-  // as git does.
-  for (int depth = 0; !current.empty(); ++depth) {
+  for (int depth = 0; !current.empty() && depth <= kTagDepthMax; ++depth) {
     const auto facts = objects_.look(request.common_dir + "/objects", request.format, current, git);
     if (!facts) return std::unexpected(facts.error());
+    for (std::size_t i = 0; i < facts->size(); ++i) known[current[i]] = (*facts)[i];
     std::vector<ObjectId> next;
-    std::vector<std::size_t> next_which;
-    for (std::size_t i = 0; i < facts->size(); ++i) {
-      const ObjectFacts& object = (*facts)[i];
-      if (object.kind != ObjectKind::tag || object.target_kind == ObjectKind::missing) {
-        peeled[which[i]] = {};  // no tag, or a chain that ends nowhere
-      } else if (object.target_kind != ObjectKind::tag) {
-        peeled[which[i]] = object.target;
-      } else if (depth < kTagDepthMax) {
-        next.push_back(object.target);
-        next_which.push_back(which[i]);
-      }
+    for (const ObjectFacts& object : *facts) {
+      const bool nests = object.kind == ObjectKind::tag && object.target_kind == ObjectKind::tag;
+      if (nests && known.try_emplace(object.target).second) next.push_back(object.target);
     }
     current = std::move(next);
-    which = std::move(next_which);
   }
+  std::vector<ObjectId> peeled;
+  peeled.reserve(request.ids.size());
+  for (const ObjectId& id : request.ids) peeled.push_back(end_of(known, id));
   return peeled;
 }
 
@@ -292,6 +300,7 @@ io::Result<void> WorkerRepositories::load_tags(const WorkerRequest& request, Tip
   if (tips.tags) return {};
   std::vector<ObjectId> all;
   std::vector<ObjectId> current = tips.tips;
+  std::unordered_set<ObjectId, ObjectIdHash> seen(current.begin(), current.end());
   for (int depth = 0; !current.empty() && depth < kTagDepthMax; ++depth) {
     const auto facts = objects_.look(request.common_dir + "/objects", request.format, current, git);
     if (!facts) return std::unexpected(facts.error());
@@ -299,7 +308,10 @@ io::Result<void> WorkerRepositories::load_tags(const WorkerRequest& request, Tip
     for (std::size_t i = 0; i < facts->size(); ++i) {
       if ((*facts)[i].kind != ObjectKind::tag) continue;
       all.push_back(current[i]);
-      if ((*facts)[i].target_kind == ObjectKind::tag) next.push_back((*facts)[i].target);
+      const ObjectFacts& tag = (*facts)[i];
+      if (tag.target_kind == ObjectKind::tag && seen.insert(tag.target).second) {
+        next.push_back(tag.target);
+      }
     }
     current = std::move(next);
   }
