@@ -190,6 +190,26 @@ std::size_t utf8_sequence_bytes(std::string_view text) {
   return 0;
 }
 
+// Characters that terminals and readers of lines take for commands or line ends, or that show text
+// in another order than it has: C1 controls, U+2028, U+2029, bidirectional marks.
+bool misleading(unsigned character) {
+  return (character >= 0x80 && character <= 0x9f) || character == 0x61c ||
+         (character >= 0x200e && character <= 0x200f) ||
+         (character >= 0x2028 && character <= 0x202e) ||
+         (character >= 0x2066 && character <= 0x2069);
+}
+
+// Of a well-formed sequence of two or three bytes; 0 for longer ones.
+unsigned character_of(std::string_view sequence) {
+  if (sequence.size() > 3) return 0;
+  unsigned character =
+      static_cast<unsigned char>(sequence[0]) & (sequence.size() == 2 ? 0x1fU : 0x0fU);
+  for (const char c : sequence.substr(1)) {
+    character = character << 6 | (static_cast<unsigned char>(c) & 0x3fU);
+  }
+  return character;
+}
+
 // False if one of the eight bytes needs an escape or is not ASCII. The top bit of each byte is set
 // by what must not be there; a borrow or carry into the next byte comes only from such a one.
 bool eight_plain(const char* text) {
@@ -262,7 +282,12 @@ void append_json_escaped(std::string& out, std::string_view text) {
         fmt::format_to(std::back_inserter(out), "\\u{:04x}", static_cast<unsigned>(c));
       }
     } else if (const std::size_t bytes = utf8_sequence_bytes(text); bytes != 0) {
-      out += text.substr(0, bytes);
+      const unsigned character = character_of(text.substr(0, bytes));
+      if (misleading(character)) {
+        fmt::format_to(std::back_inserter(out), "\\u{:04x}", character);
+      } else {
+        out += text.substr(0, bytes);
+      }
       taken = bytes;
     } else {
       out += "\\ufffd";

@@ -98,23 +98,21 @@ std::string mask_plain(std::string_view text) {
   return out;
 }
 
-// Replaces every well-formed percent escape; false if there was none. Each pass shortens the text.
-bool decode_once(std::string& text) {
+// Without any escape, however often it was escaped. An escape is complete when its last digit
+// comes, and what it stands for may complete another: one pass, whatever a client nests.
+std::string fully_decoded(std::string_view text) {
   std::string out;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    unsigned value = 0;
-    const char* const digits = text.data() + i + 1;
-    if (text[i] == '%' && i + 2 < text.size() &&
-        std::from_chars(digits, digits + 2, value, 16).ptr == digits + 2) {
+  for (const char c : text) {
+    out += c;
+    while (out.size() >= 3 && out[out.size() - 3] == '%') {
+      unsigned value = 0;
+      const char* const end = out.data() + out.size();
+      if (std::from_chars(end - 2, end, value, 16).ptr != end) break;
+      out.resize(out.size() - 3);
       out += static_cast<char>(value);
-      i += 2;
-    } else {
-      out += text[i];
     }
   }
-  const bool changed = out.size() < text.size();
-  text.swap(out);
-  return changed;
+  return out;
 }
 
 }  // namespace
@@ -124,9 +122,7 @@ std::string mask_tokens(std::string_view text) {
   std::string masked = mask_plain(text);
   if (text.find('%') == text.npos) return masked;
   // What a client escaped is a secret all the same. It is shown as sent unless a token comes out.
-  std::string decoded(text);
-  while (decode_once(decoded)) {
-  }
+  const std::string decoded = fully_decoded(text);
   std::string masked_decoded = mask_plain(decoded);
   return masked_decoded == decoded ? masked : masked_decoded;
 }
@@ -148,7 +144,8 @@ std::string render_request_record(const Request& request, int loop, io::Instant 
   append_field(out, R"(,"method":")", head.method_text);
   append_masked(out, R"(,"path":")", head.path.substr(0, kPathBytesMax));
   append_masked(out, R"(,"tenant":")", request.route.tenant);
-  append_masked(out, R"(,"repository":")", request.route.path);
+  append_masked(out, R"(,"repository":")",
+                std::string_view(request.route.path).substr(0, kPathBytesMax));
   append_field(out, R"(,"operation":")", request.operation);
   append_field(out, R"(,"decision":")", request.decision);
   append_number(out, R"(,"status":)", request.status);

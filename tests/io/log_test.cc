@@ -42,6 +42,9 @@ TEST(Log, escapes_what_json_strings_may_not_hold) {
       {"\xf0\x8f\xbf\xbf", R"(\ufffd\ufffd\ufffd\ufffd)"},  // overlong
       {"\xff\xfe", R"(\ufffd\ufffd)"},
       {"\xe2\x82x", R"(\ufffd\ufffdx)"},
+      {"\xc2\x9b[m\xc2\x85\xc2\xa0", "\\u009b[m\\u0085\xc2\xa0"},         // C1: CSI and NEL
+      {"\xe2\x80\xa8\xe2\x80\xae\xe2\x81\xa6", R"(\u2028\u202e\u2066)"},  // lines, directions
+      {"\xe2\x80\x8f\xe2\x80\x90\xd8\x9c\xd8\x9d", "\\u200f\xe2\x80\x90\\u061c\xd8\x9d"},
   };
   for (const Row& row : rows) EXPECT_EQ(escaped(row.text), row.json) << row.json;
 }

@@ -25,6 +25,9 @@ TEST(MaskTokens, hides_the_secret_part_wherever_a_token_stands) {
       {"100%", "100%"},
       {"%zz%5", "%zz%5"},
       {"a%2fb", "a%2fb"},
+      {"weir_a%2%35%35f%5fb", "weir_a_***"},
+      {"%%37%37eir_a_b", "weir_a_***"},
+      {"%-1weir%5fa", "%-1weir%5fa"},
   };
   for (const auto& one : cases) EXPECT_EQ(mask_tokens(one.text), one.masked) << one.text;
 }
@@ -34,6 +37,14 @@ TEST(RequestLog, tells_of_what_was_refused_before_it_was_a_request) {
                                   1'700'000'000'123'000'000),
             R"({"time":"2023-11-14T22:13:20.123Z","record":"refused","address":"192.0.2.7",)"
             R"("status":400,"detail":"the \"Host\" field is missing","loop":1})");
+}
+
+TEST(MaskTokens, takes_what_is_escaped_many_times_for_what_it_is) {
+  std::string text = "weir";
+  std::string escape = "%5f";
+  for (int i = 0; i < 2000; ++i) escape.insert(1, "25");
+  text += escape + "a" + escape + "secret";
+  EXPECT_EQ(mask_tokens(text), "weir_a_***");
 }
 
 }  // namespace
