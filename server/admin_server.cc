@@ -87,24 +87,34 @@ void AdminServer::start() {
 
 void AdminServer::open(int fd, bool is_private) {
   listeners_.push_back(std::make_unique<io::Listener>(
-      *loop_, fd, loops_, [this, is_private](io::EventLoop&, int accepted) {
-        if (stopping_ || connection_count_ >= kAdminConnectionsMax) {
-          loop_->load().fetch_sub(1, std::memory_order_relaxed);  // the listener counted it
-          ::close(accepted);
-          return;
-        }
-        const std::uint64_t id = ++next_connection_ | (is_private ? kPrivateConnection : 0);
-        http::ExchangeHandler& handler = *this;
-        http::ConnectionRegistry& registry = *this;
-        auto connection = std::make_unique<http::ServerConnection>(
-            *loop_, accepted, id, io::StreamOptions{}, handler, registry);
-        http::ServerConnection& opened = *connection.release();  // destroys itself when closed
-        connections_.push_back(opened);
-        ++connection_count_;
-        opened.start();
-      }));
+      *loop_, fd, loops_,
+      [this, is_private](io::EventLoop&, int accepted) { adopt(accepted, is_private); }));
   listeners_.back()->start();
   ++listeners_open_;
+}
+
+void AdminServer::adopt(int fd, bool is_private) {
+  Door& door = doors_[is_private ? 1 : 0];
+  if (stopping_ || door.open >= 2 * kAdminConnectionsMax) {  // the oldest have yet to close
+    loop_->load().fetch_sub(1, std::memory_order_relaxed);   // the listener counted it
+    ::close(fd);
+    return;
+  }
+  if (door.open >= kAdminConnectionsMax) {
+    http::ServerConnection& oldest = *door.connections.first();
+    oldest.unlink();
+    door.connections.push_back(oldest);  // the next newcomer takes another's place
+    oldest.abort();
+  }
+  const std::uint64_t id = ++next_connection_ | (is_private ? kPrivateConnection : 0);
+  http::ExchangeHandler& handler = *this;
+  http::ConnectionRegistry& registry = *this;
+  auto connection = std::make_unique<http::ServerConnection>(*loop_, fd, id, io::StreamOptions{},
+                                                             handler, registry);
+  http::ServerConnection& opened = *connection.release();  // destroys itself when closed
+  door.connections.push_back(opened);
+  ++door.open;
+  opened.start();
 }
 
 void AdminServer::stop_and_join() {
@@ -116,10 +126,12 @@ void AdminServer::stop_and_join() {
         finish_if_idle();
       });
     }
-    http::ServerConnection* next = nullptr;
-    for (http::ServerConnection* at = connections_.first(); at != nullptr; at = next) {
-      next = connections_.next(*at);
-      at->abort();
+    for (Door& door : doors_) {
+      http::ServerConnection* next = nullptr;
+      for (http::ServerConnection* at = door.connections.first(); at != nullptr; at = next) {
+        next = door.connections.next(*at);
+        at->abort();
+      }
     }
     finish_if_idle();
   });
@@ -127,13 +139,14 @@ void AdminServer::stop_and_join() {
 }
 
 void AdminServer::finish_if_idle() {
-  if (stopping_ && listeners_open_ == 0 && connection_count_ == 0) loop_->stop();
+  const bool all_closed = doors_[0].open == 0 && doors_[1].open == 0;
+  if (stopping_ && listeners_open_ == 0 && all_closed) loop_->stop();
 }
 
 void AdminServer::on_connection_closed(http::ServerConnection& connection, io::CloseReason) {
   connection.unlink();
   loop_->load().fetch_sub(1, std::memory_order_relaxed);
-  --connection_count_;
+  --doors_[(connection.id() & kPrivateConnection) != 0 ? 1 : 0].open;
   finish_if_idle();
 }
 

@@ -5,6 +5,7 @@
 // Bounded: kAdminConnectionsMax. It reads what loops publish (atomics, LiveRequests), never waits
 // for them.
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -22,7 +23,9 @@
 
 namespace weir::server {
 
-inline constexpr std::int64_t kAdminConnectionsMax = 64;
+// Of each door, the port and the private socket: users of this machine who fill the one do not shut
+// the other. A newcomer beyond takes the place of the oldest, so that silent ones do not stay.
+inline constexpr std::size_t kAdminConnectionsMax = 64;
 // A loop that showed no sign of life for so long is stalled: /healthz fails.
 inline constexpr io::Duration kLoopStalledAfter = std::chrono::seconds(5);
 
@@ -60,6 +63,7 @@ class AdminServer final : http::ExchangeHandler, http::ConnectionRegistry {
   std::string health(int& status) const;
   std::string status_json() const;
   void open(int fd, bool is_private);
+  void adopt(int fd, bool is_private);
   void finish_if_idle();
 
   std::unique_ptr<io::EventLoop> loop_;
@@ -67,8 +71,11 @@ class AdminServer final : http::ExchangeHandler, http::ConnectionRegistry {
   int tcp_fd_, unix_fd_;
   std::vector<io::EventLoop*> loops_;
   std::vector<std::unique_ptr<io::Listener>> listeners_;
-  io::IntrusiveList<http::ServerConnection> connections_;
-  std::int64_t connection_count_ = 0;
+  struct Door {
+    io::IntrusiveList<http::ServerConnection> connections;  // oldest first
+    std::size_t open = 0;                                   // those that are closing too
+  };
+  std::array<Door, 2> doors_;  // the port, the private socket
   std::uint64_t next_connection_ = 0;
   io::TaskScope scope_;
   std::size_t listeners_open_ = 0;

@@ -22,7 +22,7 @@ class AdminServerTest : public testing::Test {
     address_.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     socklen_t bytes = sizeof address_;
     EXPECT_EQ(::bind(tcp_.get(), reinterpret_cast<sockaddr*>(&address_), bytes), 0);
-    EXPECT_EQ(::listen(tcp_.get(), 16), 0);
+    EXPECT_EQ(::listen(tcp_.get(), 256), 0);
     EXPECT_EQ(::getsockname(tcp_.get(), reinterpret_cast<sockaddr*>(&address_), &bytes), 0);
     unix_.reset(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     local_.sun_family = AF_UNIX;
@@ -121,6 +121,20 @@ TEST_F(AdminServerTest, tells_more_on_the_private_socket_only) {
   EXPECT_NE(answer.find(R"("tenant":"acme")"), std::string::npos) << answer;
   EXPECT_NE(answer.find(R"("operation":"fe\"tch")"), std::string::npos) << answer;
   EXPECT_EQ(status("/metrics", "weir", "GET", true), 200);
+}
+
+TEST_F(AdminServerTest, silent_connections_shut_no_door) {
+  std::vector<io::UniqueFd> silent;
+  for (std::size_t i = 0; i < 3 * kAdminConnectionsMax; ++i) {
+    silent.emplace_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    ASSERT_EQ(::connect(silent.back().get(), reinterpret_cast<const sockaddr*>(&address_),
+                        sizeof address_),
+              0);
+  }
+  EXPECT_EQ(status("/healthz"), 200);
+  EXPECT_EQ(status("/v1/status", "weir", "GET", true), 200);
+  char byte = 0;
+  EXPECT_EQ(::recv(silent.front().get(), &byte, 1, 0), 0);  // the oldest gave way
 }
 
 TEST_F(AdminServerTest, metrics_are_openmetrics_text) {
