@@ -2,6 +2,7 @@
 import hashlib
 import re
 import struct
+import zlib
 
 import raw_client as raw
 from weir_server import WeirTestCase, git, make_work_tree
@@ -37,6 +38,29 @@ def command(old, new, ref, capabilities="report-status side-band-64k object-form
 def empty_pack():
     head = b"PACK" + struct.pack(">II", 2, 0)
     return head + hashlib.sha1(head).digest()
+
+
+def varint(value, first=b"", bits=7):
+    """Little-endian groups of seven bits; `first`: what the first byte, of `bits` bits, holds beside them."""
+    byte, value = (first[0] if first else 0) | value & (1 << bits) - 1, value >> bits
+    out = b""
+    while value:
+        out, byte, value = out + bytes([byte | 0x80]), value & 0x7F, value >> 7
+    return out + bytes([byte])
+
+
+def delta_bomb(size, count):
+    """A pack of a blob of `size` zeros and `count` others that are it and four bytes more."""
+    base = bytes(size)
+    pack = b"PACK" + struct.pack(">II", 2, 1 + count) + varint(size, b"\x30", 4) + zlib.compress(base, 9)
+    name = hashlib.sha1(b"blob %d\0" % size + base).digest()
+    copies = b""
+    for offset in range(0, size, 0xFFFF00):
+        copies += b"\xff" + struct.pack("<I", offset) + struct.pack("<I", min(0xFFFF00, size - offset))[:3]
+    for number in range(count):
+        delta = varint(size) + varint(size + 4) + copies + b"\4" + struct.pack(">I", number)
+        pack += varint(len(delta), b"\x70", 4) + name + zlib.compress(delta, 9)
+    return pack + hashlib.sha1(pack).digest()
 
 
 def statuses_in(answers):

@@ -14,7 +14,7 @@ import unittest
 
 import raw_client as raw
 from abuse_case import (AbuseTestCase, PUSH_BYTES_MAX, REFS, UPLOAD, UPLOAD_TYPE, ZERO, body_request, command,
-                        empty_pack, pkt, request, statuses_in, v0_fetch, v2_fetch)
+                        delta_bomb, empty_pack, pkt, request, statuses_in, v0_fetch, v2_fetch)
 from raw_client import Bystander, Connection, status_of
 from weir_server import commit, git, make_work_tree
 
@@ -390,6 +390,42 @@ class GitAbuseTest(AbuseTestCase):
         self.no_child_is_left()
         self.still_serves()
 
+    def test_no_push_makes_a_repository_unreadable(self):
+        """Names of every odd shape that git takes, and one that is nested too deeply to be read again."""
+        before = git("for-each-ref", cwd=self.served).out
+        names = ["refs/heads/-x", "refs/heads/--upload-pack=x", "refs/heads/HEAD", "refs/heads/@", "refs/bisect/x",
+                 "refs/worktree/x", "refs/heads/\u202e", "refs/heads/$(id)", "refs/heads/" + "/".join("a" * 127)]
+        for name in names:
+            with self.subTest(name[:40]):
+                body = pkt(f"{ZERO} {self.main} {name}\0 report-status object-format=sha1".encode()) + b"0000"
+                self.assertIn(b"unpack ok\n", self.receive(body + empty_pack())[2])
+        for depth in (128, 300, 500):
+            body = command(ZERO, self.main, "refs/heads/" + "/".join("b" * depth)) + b"0000" + empty_pack()
+            self.assertIn(b"a ref name is not allowed", self.receive(body)[2])
+        mirror = self.scratch / "mirror"
+        self.weir.git("clone", "-q", "--mirror", self.weir.url("acme/site.git"), mirror)
+        self.assertEqual(git("rev-parse", names[-1], cwd=mirror).out.strip(), self.main)
+        for name in names:
+            git("update-ref", "-d", name, cwd=self.served)
+        self.assertEqual(git("for-each-ref", cwd=self.served).out, before)
+
+    def test_trees_that_would_harm_who_checks_them_out_are_refused(self):
+        settings = git("hash-object", "-w", "--stdin", cwd=self.work, input=b"[submodule \"x\"]\n path=x\n url=-u./x\n")
+        blob, tree = settings.out.strip(), git("rev-parse", "main^{tree}", cwd=self.work).out.strip()
+        for number, (entry, target) in enumerate((
+                (b"40000 .git", tree), (b"40000 .GIT", tree), (b"40000 git~1", tree), (b"40000 ..", tree),
+                (b"40000 .g\xe2\x80\x8cit", tree), (b"100644 .gitmodules", blob), (b"120000 .gitmodules", blob),
+                (b"100644 a/b", blob), (b"100644 x\0" + bytes.fromhex(blob) + b"100644 x", blob))):
+            with self.subTest(entry):
+                made = git("hash-object", "-t", "tree", "-w", "--literally", "--stdin", cwd=self.work,
+                           input=entry + b"\0" + bytes.fromhex(target)).out.strip()
+                tip = git("commit-tree", "-m", "evil", made, cwd=self.work).out.strip()
+                pushed = self.weir.git("push", self.weir.url("acme/site.git", self.token),
+                                       f"{tip}:refs/heads/x{number}", cwd=self.work, check=False)
+                self.assertNotEqual(pushed.returncode, 0)
+                self.assertRegex(pushed.err, "fsck error|unpacker error")
+        self.nothing_is_left()
+
     def test_damaged_packs_leave_nothing(self):
         new = "34" * 20
         for pack in (b"", b"PACK", empty_pack(), empty_pack()[:-1], b"PACK\0\0\0\2\xff\xff\xff\xff" + bytes(400),
@@ -433,6 +469,46 @@ class GitAbuseTest(AbuseTestCase):
         self.assertIn(b"repeated haves", answer)
         self.assertIn(b"larger than 1048576 bytes", self.upload(bytes(1024 * 1024 + 1), version=2)[2])
         self.no_child_is_left()
+
+
+class EndlessPushTest(AbuseTestCase):
+    config = "[git]\npush_time_max_s = 10\n"
+
+    def test_a_small_pack_that_is_endless_work_is_ended_though_it_shows_progress(self):
+        """90 kB; each of its deltas makes another 48 MiB to be hashed."""
+        with Connection(self.weir, timeout=60) as connection:
+            body = command(ZERO, "34" * 20, "refs/heads/x") + b"0000" + delta_bomb(48 << 20, 600)
+            connection.send(request("Content-Type: application/x-git-receive-pack-request", "Connection: close",
+                                    f"Content-Length: {len(body)}", f"Authorization: Bearer {self.token}",
+                                    line="POST /acme/site.git/git-receive-pack HTTP/1.1", body=body))
+            self.assertIn(b"ng refs/heads/x result unknown", connection.read_to_end())
+        self.weir.wait_for_record(lambda r: r.get("detail") == "took longer than allowed")
+        self.no_child_is_left()
+        self.assertEqual(list((self.served / "objects").glob("tmp_objdir*")), [])
+
+
+class LogTest(AbuseTestCase):
+    def test_nothing_in_the_log_moves_a_terminal_or_ends_a_line(self):
+        agent = "evil \u009b31m\u0085{\u2028\u202e"
+        for line in (f"GET {REFS} HTTP/1.1", "GET /%c2%9b2J/%e2%80%ae.git/info/refs?service=git-upload-pack HTTP/1.1"):
+            with Connection(self.weir) as connection:
+                connection.send(request(f"User-Agent: {agent.encode().decode('latin-1')}", "Connection: close",
+                                        line=line))
+                connection.read_to_end()
+        record = self.weir.wait_for_record(lambda r: r["path"].startswith("/%c2%9b2J"))
+        self.assertEqual((record["agent"], record["tenant"]), (agent, "\u009b2J"))
+        log = self.weir.log_path.read_text()
+        self.assertEqual(len(log.splitlines()), log.count("\n"))
+        self.assertRegex(log, r"\A[\x20-\x7e\n]*\Z")
+
+    def test_a_record_is_small_and_cheap_whatever_the_path(self):
+        deep = "/".join(["%25" + "25" * 100] * 24)
+        with Connection(self.weir) as connection:
+            connection.send(request("Connection: close", line=f"GET /acme/{deep}/info/refs?service=git-upload-pack "
+                                                              "HTTP/1.1"))
+            self.assertEqual(status_of(connection.read_to_end()), 401)
+        self.weir.wait_for_record(lambda r: r["path"].startswith("/acme/%25"))
+        self.assertLess(max(map(len, self.weir.log_text().splitlines())), 2500)
 
 
 class SecretsTest(AbuseTestCase):
