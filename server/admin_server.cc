@@ -95,7 +95,7 @@ void AdminServer::open(int fd, bool is_private) {
 
 void AdminServer::adopt(int fd, bool is_private) {
   Door& door = doors_[is_private ? 1 : 0];
-  if (stopping_ || door.open >= 2 * kAdminConnectionsMax) {  // the oldest have yet to close
+  if (stopping_ || door.open >= 4 * kAdminConnectionsMax) {  // the oldest have yet to close
     loop_->load().fetch_sub(1, std::memory_order_relaxed);   // the listener counted it
     ::close(fd);
     return;
