@@ -110,12 +110,27 @@ void PushJournal::child_died(const std::string& name) {
     record = found->second.record;
   }
   end_orphans(record);
+  settle_as_dead(name, record.common_dir);
+}
+
+void PushJournal::end_refusing(const std::string& name) {
+  std::string common_dir;
+  {
+    const std::scoped_lock lock(mutex_);
+    const auto found = entries_.find(name);
+    if (found == entries_.end()) return;
+    common_dir = found->second.record.common_dir;
+  }
+  settle_as_dead(name, common_dir);
+}
+
+void PushJournal::settle_as_dead(const std::string& name, const std::string& common_dir) {
   {
     const std::scoped_lock lock(mutex_);
     const auto found = entries_.find(name);
     if (found != entries_.end()) found->second.state = State::dead;
   }
-  settle_dead(record.common_dir, 0);
+  settle_dead(common_dir, 0);
 }
 
 PushJournal::Swept PushJournal::sweep() {

@@ -29,6 +29,9 @@ class PushJournal {
   io::Result<std::string> begin(PushRecord record);
   // The child has ended by itself, and what it did is synced.
   void end(const std::string& name);
+  // The same, but it refused refs, maybe because the disk fails: then it could not remove its locks
+  // either. What is left is removed.
+  void end_refusing(const std::string& name);
   // The child was killed or failed: its leftovers are removed.
   void child_died(const std::string& name);
 
@@ -51,6 +54,7 @@ class PushJournal {
     State state = State::ours;
   };
   void remove_record(const std::string& name);
+  void settle_as_dead(const std::string& name, const std::string& common_dir);
   // Those of `common_dir`, or all when it is empty.
   Swept settle_dead(const std::string& common_dir, pid_t except);
 

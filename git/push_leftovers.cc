@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <chrono>
 #include <ctime>
@@ -115,11 +116,17 @@ std::optional<Found> find(const fs::path& path) {
   return Found{time.tv_sec * 1'000'000'000 + time.tv_nsec, status.stx_ino};
 }
 
+// Known to be of no concern. What a disk that fails does not tell may still be there.
+bool no_leftover(const fs::path& path) {
+  errno = 0;
+  return !find(path) && (errno == 0 || errno == ENOENT || errno == ENOTDIR);
+}
+
 enum class Verdict : std::uint8_t { absent, foreign, maybe_alive, dead };
 
 Verdict judge(const fs::path& path, const PushRecord& record, std::int64_t first_live_unix_ns) {
   const std::optional<Found> found = find(path);
-  if (!found) return Verdict::absent;
+  if (!found) return no_leftover(path) ? Verdict::absent : Verdict::maybe_alive;
   const std::int64_t made = found->made_unix_ns;
   if (made < record.started_unix_ns - kTimeSlackNs) return Verdict::foreign;
   return made < first_live_unix_ns - kTimeSlackNs ? Verdict::dead : Verdict::maybe_alive;
@@ -228,16 +235,22 @@ Leftovers remove_leftovers(const PushRecord& record, pid_t except,
       quarantines.push_back(entry->path());
     }
   }
-  std::erase_if(locks, [](const Candidate& lock) { return !find(lock.path); });
+  std::erase_if(locks, [](const Candidate& lock) { return no_leftover(lock.path); });
   Leftovers result;
+  if (error && error != std::errc::no_such_file_or_directory) ++result.kept;
   if (locks.empty() && quarantines.empty()) return result;
 
   const std::vector<RepositoryProcess> processes =
       processes_in_repository(record.git_dir, record.common_dir, except);
   const std::int64_t first_live_unix_ns = first_start(processes);
-  const auto remove = [](const fs::path& path, std::size_t& count) {
+  const auto remove = [&result](const fs::path& path, std::size_t& count) {
     std::error_code failed;
-    if (fs::remove_all(path, failed) > 0 && !failed) ++count;
+    const bool removed = fs::remove_all(path, failed) > 0;
+    if (failed) {
+      ++result.kept;
+    } else if (removed) {
+      ++count;
+    }
   };
   for (const auto& [path, ref] : locks) {
     Verdict verdict = judge(path, record, first_live_unix_ns);

@@ -30,7 +30,8 @@ std::vector<RepositoryProcess> processes_in_repository(const std::string& git_di
 struct Leftovers {
   std::size_t locks = 0;        // and marks: removed
   std::size_t quarantines = 0;  // removed
-  std::size_t kept = 0;         // found, but a live process may own them: try again later
+  // Found, but a live process may own them, or the disk did not let us look or remove: try again.
+  std::size_t kept = 0;
 };
 
 // `except`: a child of ours that has not been told to do anything yet. `live`: the records of

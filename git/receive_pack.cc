@@ -93,6 +93,7 @@ class Push {
   bool timed_out_ = false;
   bool output_broken_ = false;
   std::optional<ReportRelay> report_;
+  std::string refusals_;   // of a child that ended well
   bool released_ = false;  // the report, or what stands for it, has been sent
   bool lasting_ = false;   // synced; false after make_lasting(): it failed
   bool sync_tried_ = false;
@@ -410,9 +411,12 @@ io::Task<void> Push::conclude() {
   }
   while (!feed_ended_) (void)co_await feed_end_.wait();
   const bool well = ended_itself && status && status->code == 0 && !over_size_;
+  if (well && report_->report_complete()) refusals_ = report_->refusals();
   auto close_record = [this, well] {
-    if (well) {
+    if (well && refusals_.empty()) {
       call_.environment.journal->end(record_);
+    } else if (well) {
+      call_.environment.journal->end_refusing(record_);
     } else {
       call_.environment.journal->child_died(record_);
     }
@@ -436,10 +440,10 @@ io::Task<void> Push::conclude() {
   } else {
     co_await explain_failure();
   }
-  if (well && report_->report_complete() && outcome_.detail.empty()) {
-    outcome_.detail = report_->refusals();
+  if (!refusals_.empty() && outcome_.detail.empty()) {
+    outcome_.detail = refusals_;
     // All of them refused by git or its hooks: nothing failed on our side.
-    if (!outcome_.detail.empty() && !report_->accepts_any()) outcome_.ended = Ended::refused;
+    if (!report_->accepts_any()) outcome_.ended = Ended::refused;
   }
   if (client_gone_) outcome_.ended = Ended::client_gone;
   if (outcome_.detail.empty()) outcome_.detail = stderr_.text();

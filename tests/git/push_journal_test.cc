@@ -103,6 +103,17 @@ TEST_F(PushJournalTest, a_dead_childs_locks_and_quarantine_are_removed) {
   EXPECT_EQ(records(), 0U);
 }
 
+TEST_F(PushJournalTest, a_lock_that_a_refusing_child_could_not_remove_is_removed) {
+  PushJournal journal(directory);
+  Waiting child(repository.path());
+  const io::Result<std::string> name = journal.begin(record_of(child));
+  leave_files();
+  child.end();
+  journal.end_refusing(*name);
+  EXPECT_FALSE(there("refs/heads/main.lock"));
+  EXPECT_EQ(records(), 0U);
+}
+
 TEST_F(PushJournalTest, a_dead_childs_pack_is_no_longer_kept) {
   repository.write("objects/pack/pack-e.pack", "of an earlier push");
   std::this_thread::sleep_for(std::chrono::milliseconds(100));  // file times are compared
