@@ -457,8 +457,14 @@ io::Task<void> Upload::conclude(io::Subprocess& child, const PktRelay& state, En
     co_await send(error_answer(text, call_.request_id));  // whole in itself: need not be cut
     co_return;
   }
-  outcome_.cut = true;
-  if (state.keepalive_allowed()) co_await send(fatal_band(text, call_.request_id));
+  // After band 3 no client takes the answer for whole, and the stream ends cleanly: a reset could
+  // overtake the message (libcurl drops what it has not yet handed on). Else nothing but the cut
+  // tells.
+  if (state.keepalive_allowed()) {
+    co_await send(fatal_band(text, call_.request_id));
+  } else {
+    outcome_.cut = true;
+  }
 }
 
 }  // namespace
