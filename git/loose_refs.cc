@@ -137,6 +137,9 @@ class Reader {
     stamps_.add(path, FileStamp::of_path(path.c_str(), false));
     std::array<char, kLooseRefBytesMax> buffer;
     const ssize_t bytes = ::readlinkat(directory, base, buffer.data(), buffer.size());
+    // Else it is gone, or something else by now: the next look will tell.
+    if (bytes < 0 && errno != ENOENT && errno != EINVAL)
+      return io::fail_errno("read symbolic link");
     LooseRef ref{name, {}, {}};
     if (bytes > 0) {
       const std::string_view target(buffer.data(), static_cast<std::size_t>(bytes));

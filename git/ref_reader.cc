@@ -19,19 +19,22 @@ ObjectFormat format_of(const RepositoryConfig& config) {
   return config.sha256 ? ObjectFormat::sha256 : ObjectFormat::sha1;
 }
 
-std::string read_shallow(const std::string& path, FileStamps& stamps) {
+io::Result<std::string> read_shallow(const std::string& path, FileStamps& stamps) {
   const io::UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat status;
   std::string content;
-  if (!fd.valid() || fstat(fd.get(), &status) != 0) {
+  if (!fd.valid() && errno != ENOENT) return io::fail_errno("open shallow file");
+  if (!fd.valid()) {
     stamps.add(path, FileStamp::of_path(path.c_str(), true), true);
     return content;
   }
+  if (fstat(fd.get(), &status) != 0) return io::fail_errno("stat shallow file");
   stamps.add(path, FileStamp::of(status), true);
   content.resize(kShallowBytesMax);
   const ssize_t bytes =
       S_ISREG(status.st_mode) ? ::read(fd.get(), content.data(), content.size()) : 0;
-  content.resize(bytes > 0 ? static_cast<std::size_t>(bytes) : 0);
+  if (bytes < 0) return io::fail_errno("read shallow file");
+  content.resize(static_cast<std::size_t>(bytes));
   return content;
 }
 
@@ -83,8 +86,9 @@ io::Result<void> RefReader::read_once(std::string& problem) {
   }
   sources_.packed = std::move(*packed);
   draft_.ref_stamps.add(path, draft_.packed_stamp, true);
-  sources_.shallow =
-      parse_shallow(read_shallow(repository_.common_dir + "/shallow", draft_.ref_stamps), format);
+  const auto shallow = read_shallow(repository_.common_dir + "/shallow", draft_.ref_stamps);
+  if (!shallow) return std::unexpected(shallow.error());
+  sources_.shallow = parse_shallow(*shallow, format);
   return {};
 }
 

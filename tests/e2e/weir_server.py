@@ -54,6 +54,7 @@ class Weir:
         self.arguments = list(arguments)
         self.environment = environment or {}
         self.wrapper = []  # what the command line begins with
+        self.binary = BINARY
         self.process = None
         self.port = None
         self.admin_port = None
@@ -98,7 +99,7 @@ path = "{self.log_path}"
         self.output = open(self.folder / "output", "ab")
         before = self.output.tell()
         self.process = subprocess.Popen(
-            [*self.wrapper, BINARY, "serve", "--config", self.config_path, "--root", self.root,
+            [*self.wrapper, self.binary, "serve", "--config", self.config_path, "--root", self.root,
              "--state", self.state, "--listen", f"127.0.0.1:{self.port}",
              "--admin-listen", f"127.0.0.1:{self.admin_port}", "--loops", str(self.loops),
              *io_arguments(self.arguments), *self.arguments],
