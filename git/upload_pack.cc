@@ -278,6 +278,7 @@ io::Task<void> Upload::answer_ls_refs(const LsRefsRequest& request) {
     co_await fail_before_output(std::string(kBusy), io::to_string(body.error()));
     co_return;
   }
+  call_.answer.announce(body->bytes());
   for (const RenderedBody::Part& part : body->parts()) {
     const io::Result<void> sent = co_await call_.answer.write(part.bytes);
     if (!sent) {

@@ -24,6 +24,9 @@ class ByteSource {
 class ByteSink {
  public:
   virtual ~ByteSink() = default;
+  // Before the first write(): the calls to come will take so many bytes in all. Optional; it lets
+  // the answer's head say so, and its last bytes end it.
+  virtual void announce(std::uint64_t) {}
   // Resumes when all of `bytes` has been taken; borrowed until then. The first call commits the
   // answer's head. Errors: closed or cancelled (the peer left).
   virtual Task<Result<void>> write(std::span<const std::uint8_t> bytes) = 0;

@@ -47,6 +47,7 @@ class ResponseBody final : public io::ByteSink {
   ResponseBody(http::Exchange& exchange, LiveRequest& live, http::ResponseHead head,
                io::WriteFlow flow);
 
+  void announce(std::uint64_t bytes) override { head_.content_length = bytes; }
   io::Task<io::Result<void>> write(std::span<const std::uint8_t> bytes) override;
   bool committed() const { return committed_; }
   // Commits the head of an answer without a body.

@@ -54,7 +54,9 @@ struct FakeAnswer final : io::ByteSink {
   std::size_t bytes_max = SIZE_MAX;  // then the client is gone
   std::size_t writes = 0;
   std::function<void(const std::string& text)> on_write;
+  std::optional<std::uint64_t> announced;
 
+  void announce(std::uint64_t bytes) override { announced = bytes; }
   io::Task<io::Result<void>> write(std::span<const std::uint8_t> bytes) override {
     if (text.size() + bytes.size() > bytes_max) co_return io::fail(io::Errc::closed, "fake answer");
     ++writes;

@@ -182,6 +182,14 @@ TEST_F(BodyAdaptersTest, the_head_is_committed_with_the_first_byte) {
   EXPECT_EQ(live.bytes_out.load(), 7U);
 }
 
+TEST_F(BodyAdaptersTest, an_answer_that_was_announced_has_its_length_in_the_head) {
+  FakeExchange exchange;
+  ResponseBody body(exchange, live, {}, {});
+  body.announce(7);
+  EXPECT_TRUE(test.run(body.write(io::as_bytes(std::string_view("one two")))));
+  EXPECT_EQ(exchange.content_length(), 7U);
+}
+
 TEST_F(BodyAdaptersTest, an_answer_without_a_body_says_so) {
   FakeExchange exchange;
   ResponseBody body(exchange, live, {}, {});
