@@ -11,7 +11,7 @@ namespace {
 void append_number(std::string& out, std::uint64_t number) {
   std::array<char, 20> digits{};
   const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), number).ptr;
-  out.append(digits.data(), end);
+  out.append(std::string_view(digits.data(), end));
 }
 
 void append_field(std::string& out, std::string_view name, std::string_view value) {

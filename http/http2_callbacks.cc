@@ -34,7 +34,7 @@ struct Http2Callbacks {
     return 0;
   }
 
-  static int header(nghttp2_session* library, const nghttp2_frame* frame, const std::uint8_t* name,
+  static int header(nghttp2_session*, const nghttp2_frame* frame, const std::uint8_t* name,
                     std::size_t name_bytes, const std::uint8_t* value, std::size_t value_bytes,
                     std::uint8_t, void* user_data) {
     Http2Session& session = self(user_data);
@@ -44,8 +44,7 @@ struct Http2Callbacks {
         session.charge(Http2Offence::header_overrun);
       return 0;
     }
-    Http2Stream* stream = stream_of(library, frame->hd.stream_id);
-    if (stream == nullptr) return 0;
+    if (session.head_stream_ == nullptr) return 0;  // refused
     session.field_received(text(name, name_bytes), text(value, value_bytes));
     return 0;
   }

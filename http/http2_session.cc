@@ -143,6 +143,7 @@ void Http2Session::on_end_of_data() {
 
 void Http2Session::stream_opened(std::int32_t id) {
   watch();
+  head_stream_ = nullptr;
   if (id > last_stream_id_) {
     // The GOAWAY that lets the client ask again elsewhere is under way: not to be done twice.
     nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, id, NGHTTP2_REFUSED_STREAM);

@@ -263,6 +263,9 @@ void append_json_escaped(std::string& out, std::string_view text) {
     // Nearly all text needs no escape: it goes out in one piece.
     std::size_t plain = 0;
     while (plain + 8 <= text.size() && eight_plain(text.data() + plain)) plain += 8;
+    const bool rest =
+        text.size() > 8 && text.size() - plain < 8;  // looked at with what precedes it
+    if (rest && eight_plain(text.data() + text.size() - 8)) plain = text.size();
     while (plain < text.size() && text[plain] >= 0x20 && text[plain] < 0x7f && text[plain] != '"' &&
            text[plain] != '\\') {
       ++plain;

@@ -54,7 +54,9 @@ UringRing::~UringRing() {
 }
 
 bool UringRing::bound_here() const {
-  return bound_thread_ == ::gettid();
+  // Asked once a turn. Not the pthread id: the next thread may get that of one that has ended.
+  static thread_local const pid_t own_thread = ::gettid();
+  return bound_thread_ == own_thread;
 }
 
 Result<void> UringRing::set_up(const UringOptions& options) {

@@ -17,6 +17,7 @@ namespace weir::server {
 namespace {
 
 constexpr io::Duration kSnapshotTimeMax = std::chrono::seconds(30);
+constexpr std::size_t kAnswerFields = 5;
 
 std::string_view advertisement_type(git::Service service) {
   return service == git::Service::upload_pack ? "application/x-git-upload-pack-advertisement"
@@ -118,6 +119,7 @@ io::Task<void> Pipeline::git_info_refs(Request& request) {
   }
   request.decision = "served";
   Fields fields;
+  fields.reserve(kAnswerFields);
   fields.emplace_back("weir-generation", generation_text(*snapshot));
   co_await answer_body(request, advertisement_type(service), *body, std::move(fields));
 }
@@ -148,6 +150,7 @@ io::Task<void> Pipeline::git_service(Request& request, std::shared_ptr<const Pol
   RequestBody body(request.exchange, request.live, coding == Coding::gzip,
                    upload ? limits.fetch_request_bytes_max : limits.push_bytes_max);
   http::ResponseHead response;
+  response.fields.reserve(kAnswerFields);
   append_no_cache(response.fields);
   response.fields.emplace_back("content-type", result_type(service));
   response.fields.emplace_back("weir-generation", generation_text(*snapshot));

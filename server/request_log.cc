@@ -44,7 +44,7 @@ void append_masked(std::string& out, std::string_view key, std::string_view valu
 void append_number(std::string& out, std::string_view key, std::int64_t value) {
   std::array<char, 20> text;
   out += key;
-  out.append(text.data(), std::to_chars(text.begin(), text.end(), value).ptr);
+  out += std::string_view(text.begin(), std::to_chars(text.begin(), text.end(), value).ptr);
 }
 
 // "2026-01-31T12:00:00.123Z"; the part that changes once a second is made once a second.

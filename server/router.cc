@@ -7,7 +7,8 @@
 namespace weir::server {
 namespace {
 
-constexpr std::size_t kSegmentsMax = 32;       // deeper than any hosting layout; bounds the locator
+constexpr std::size_t kSegmentsMax = 32;  // deeper than any hosting layout; bounds the locator
+constexpr std::size_t kSegmentsUsual = 8;
 constexpr std::size_t kSegmentBytesMax = 255;  // NAME_MAX
 constexpr std::size_t kGitProtocolBytesMax = 256;
 
@@ -26,6 +27,10 @@ bool is_control(char c) {
 
 // One pass: what an escape stands for is never decoded again.
 bool percent_decode(std::string_view text, std::string& out) {
+  if (text.find('%') == text.npos) {
+    out = text;
+    return true;
+  }
   out.clear();
   for (std::size_t i = 0; i < text.size(); ++i) {
     if (text[i] != '%') {
@@ -163,6 +168,7 @@ Route wrong_method(Route route, std::string_view allow) {
 Route classify(const http::RequestHead& head) {
   Route route;
   Segments segments;
+  segments.reserve(kSegmentsUsual);
   std::string_view query = head.query;
   route.problem = split_path(head.path, segments);
   if (!route.problem.empty()) {

@@ -53,7 +53,9 @@ TraceContext TraceContext::continue_or_start(std::string_view header) {
 }
 
 std::string TraceContext::traceparent() const {
-  std::string text = "00-";
+  std::string text;
+  text.reserve(kTraceparentBytes);
+  text += "00-";
   text.append(trace_id.data(), trace_id.size());
   text += '-';
   text.append(parent_id.data(), parent_id.size());
