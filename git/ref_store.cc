@@ -94,7 +94,7 @@ struct State {
   }
 };
 
-FileStamps stamp_config(const std::vector<std::string>& files) {
+FileStamps stamp_files(const std::vector<std::string>& files) {
   FileStamps stamps;
   for (const std::string& file : files) {
     stamps.add(file, FileStamp::of_path(file.c_str(), true), true);
@@ -130,6 +130,9 @@ struct RefStore::Impl {
                                std::shared_ptr<const Repository> repository,
                                std::shared_ptr<const LoadedRefs> previous, bool compare,
                                WorkerPool& workers, io::StopToken stop, io::Deadline deadline);
+  std::shared_ptr<const RefSnapshot> current(State& state, io::Instant since) const;
+  static SnapshotResult settle(State& state, const Validated& validated);
+
   struct Configured {
     std::shared_ptr<const RepositoryConfig> config;
     FileStamps stamps;
@@ -206,7 +209,7 @@ io::Task<io::Result<RefStore::Impl::Configured>> RefStore::Impl::read_config(
   std::vector<std::string> files = {repository->common_dir + "/config",
                                     repository->common_dir + "/objects/info/alternates"};
   for (int attempt = 1;; ++attempt) {
-    auto stamping = pool.run([&files] { return stamp_config(files); });
+    auto stamping = pool.run([&files] { return stamp_files(files); });
     auto stamps = co_await std::move(stamping);
     if (!stamps) co_return std::unexpected(stamps.error());
     auto config = co_await workers.read_config(repository, stop, deadline, problem);
@@ -268,13 +271,13 @@ io::Task<RefStore::Impl::Validated> RefStore::Impl::validate(
   const ObjectFormat format = configured.config->sha256 ? ObjectFormat::sha256 : ObjectFormat::sha1;
   RefReader reader(*repository, configured.config, std::move(configured.stamps), previous.get());
   if (reftable) {
-    FileStamps stamps;
-    std::string tables = repository->common_dir + "/reftable/tables.list";
-    const FileStamp stamp = FileStamp::of_path(tables.c_str(), true);
-    stamps.add(std::move(tables), stamp, true);
+    const std::vector<std::string> tables = {repository->common_dir + "/reftable/tables.list"};
+    auto stamping = pool.run([&tables] { return stamp_files(tables); });
+    auto stamps = co_await std::move(stamping);
+    if (!stamps) co_return failed(stamps.error());
     auto listed = co_await workers.list_refs(repository, stop, deadline, result.problem);
     if (!listed) co_return failed(listed.error());
-    reader.take_listed(std::move(*listed), std::move(stamps));
+    reader.take_listed(std::move(*listed), std::move(*stamps));
   } else {
     std::string& problem = result.problem;
     auto reading = pool.run([&reader, &problem] { return reader.read_blocking(problem); });
@@ -340,6 +343,63 @@ RefStore::RefStore(RefStoreOptions options, io::BlockingPool& pool)
 
 RefStore::~RefStore() = default;
 
+// The snapshot we have, if it was validated late enough or a look at few files shows it true.
+std::shared_ptr<const RefSnapshot> RefStore::Impl::current(State& state, io::Instant since) const {
+  const bool by_time = options.validity == Validity::stat;
+  const io::EventLoop& loop = io::EventLoop::current();
+  std::shared_ptr<const LoadedRefs> on_loop;
+  {
+    const std::lock_guard lock(state.mutex);
+    if (state.current(since, by_time)) {
+      if (by_time) instruments().shared.add();
+      return state.loaded->snapshot;
+    }
+    const bool hot = state.loaded != nullptr && state.validated_changes == state.changes &&
+                     loop.now() - state.validated_at < kStatsHot;
+    if (by_time && hot && state.loaded->stats() <= kStatsOnLoopMax && !state.loaded->racy()) {
+      on_loop = state.loaded;
+    }
+  }
+  if (on_loop == nullptr) return nullptr;
+  const io::Instant began = loop.clock().now();
+  if (!on_loop->unchanged_by(loop.clock(), began + kStatsTimeMax)) return nullptr;
+  instruments().on_loop.add();
+  const std::lock_guard lock(state.mutex);
+  if (state.loaded == on_loop) state.validated_at = std::max(state.validated_at, began);
+  return on_loop->snapshot;
+}
+
+// The end of a validation: its result is kept and told to those who waited for it.
+SnapshotResult RefStore::Impl::settle(State& state, const Validated& validated) {
+  SnapshotResult result = std::unexpected(io::Error{io::Errc::unavailable, 0, "refs"});
+  if (validated.loaded) {
+    result = (*validated.loaded)->snapshot;
+  } else {
+    result = std::unexpected(validated.loaded.error());
+  }
+  const bool gave_up = !result && (result.error().code == io::Errc::cancelled ||
+                                   result.error().code == io::Errc::deadline_exceeded);
+  std::vector<std::shared_ptr<Waiter>> waiters;
+  {
+    const std::lock_guard lock(state.mutex);
+    state.in_flight = false;
+    if (validated.loaded) {
+      state.loaded = *validated.loaded;
+      state.validated_at = std::max(state.validated_at, state.began);
+      state.validated_changes = state.began_changes;
+    }
+    waiters.swap(state.waiters);
+  }
+  for (const std::shared_ptr<Waiter>& each : waiters) {
+    if (!gave_up) {
+      each->result = result;
+      each->problem = validated.problem;
+    }
+    each->loop.post([each] { each->signal.notify(); });
+  }
+  return result;
+}
+
 io::Task<SnapshotResult> RefStore::snapshot(std::shared_ptr<const Repository> repository,
                                             io::Instant since, WorkerPool& workers,
                                             io::StopToken stop, io::Deadline deadline,
@@ -348,28 +408,7 @@ io::Task<SnapshotResult> RefStore::snapshot(std::shared_ptr<const Repository> re
   const std::shared_ptr<State> state = impl_->state_of(repository->id);
   io::EventLoop& loop = io::EventLoop::current();
   for (;;) {
-    std::shared_ptr<const LoadedRefs> on_loop;
-    {
-      const std::lock_guard lock(state->mutex);
-      if (state->current(since, by_time)) {
-        if (by_time) instruments().shared.add();
-        co_return state->loaded->snapshot;
-      }
-      const bool hot = state->loaded != nullptr && state->validated_changes == state->changes &&
-                       loop.now() - state->validated_at < kStatsHot;
-      if (by_time && hot && state->loaded->stats() <= kStatsOnLoopMax && !state->loaded->racy()) {
-        on_loop = state->loaded;
-      }
-    }
-    if (on_loop != nullptr) {
-      const io::Instant began = loop.clock().now();
-      if (on_loop->unchanged_by(loop.clock(), began + kStatsTimeMax)) {
-        instruments().on_loop.add();
-        const std::lock_guard lock(state->mutex);
-        if (state->loaded == on_loop) state->validated_at = std::max(state->validated_at, began);
-        co_return on_loop->snapshot;
-      }
-    }
+    if (auto current = impl_->current(*state, since)) co_return current;
 
     std::shared_ptr<Waiter> waiter;
     std::shared_ptr<const LoadedRefs> previous;
@@ -400,32 +439,7 @@ io::Task<SnapshotResult> RefStore::snapshot(std::shared_ptr<const Repository> re
 
     Impl::Validated validated =
         co_await impl_->validate(state, repository, previous, compare, workers, stop, deadline);
-    SnapshotResult result = std::unexpected(io::Error{io::Errc::unavailable, 0, "refs"});
-    if (validated.loaded) {
-      result = (*validated.loaded)->snapshot;
-    } else {
-      result = std::unexpected(validated.loaded.error());
-    }
-    const bool gave_up = !result && (result.error().code == io::Errc::cancelled ||
-                                     result.error().code == io::Errc::deadline_exceeded);
-    std::vector<std::shared_ptr<Waiter>> waiters;
-    {
-      const std::lock_guard lock(state->mutex);
-      state->in_flight = false;
-      if (validated.loaded) {
-        state->loaded = *validated.loaded;
-        state->validated_at = std::max(state->validated_at, state->began);
-        state->validated_changes = state->began_changes;
-      }
-      waiters.swap(state->waiters);
-    }
-    for (const std::shared_ptr<Waiter>& each : waiters) {
-      if (!gave_up) {
-        each->result = result;
-        each->problem = validated.problem;
-      }
-      each->loop.post([each] { each->signal.notify(); });
-    }
+    SnapshotResult result = Impl::settle(*state, validated);
     problem = std::move(validated.problem);
     if (!validated.loaded) co_return result;
     impl_->account(repository->id, *state, (*validated.loaded)->bytes);

@@ -1,8 +1,8 @@
 #pragma once
 // ClientConnection: one connection to an HTTP server, HTTP/2 by ALPN or HTTP/1.1, for the project's
-// own tests and load tool. Simple on purpose: no pool, no redirects, no retries. HTTP/1 carries one
-// request at a time, HTTP/2 as many as the server allows. Destroying it cuts the connection; its
-// loop goes on to join the descriptor. Bounded: response heads (kResponseHeadBytesMax), collected
+// own tests. Simple on purpose: no pool, no redirects, no retries. HTTP/1 carries one request at a
+// time, HTTP/2 as many as the server allows. Destroying it cuts the connection; its loop goes on to
+// join the descriptor. Bounded: response heads (kResponseHeadBytesMax), collected
 // bodies (ClientRequest::collect_bytes_max), unread streamed bodies (the window;
 // kClientQueueBytesMax on HTTP/1). Failures are Errors: closed, protocol, limit, deadline_exceeded.
 // Loop thread only.

@@ -62,17 +62,6 @@ bool Exchange::rate_kept() {
   return kept;
 }
 
-io::Task<io::Result<void>> Exchange::drain_body(std::uint64_t bytes_max, io::Deadline deadline) {
-  std::uint64_t drained = 0;
-  while (true) {
-    const BodyResult bytes = co_await read_body(deadline);
-    if (!bytes) co_return std::unexpected(bytes.error());
-    if (bytes->empty()) co_return io::Result<void>{};
-    drained += bytes->size();
-    if (drained > bytes_max) co_return io::fail(io::Errc::limit, "drain request body");
-  }
-}
-
 void Exchange::start_response(ResponseHead response, io::WriteFlow flow) {
   WEIR_CHECK(!response_started_);
   response_ = std::move(response);

@@ -43,8 +43,6 @@ class Exchange {
   io::Task<io::Result<std::span<const std::uint8_t>>> read_body(
       io::Deadline deadline = io::Deadline::never());
   std::uint64_t body_bytes_received() const { return body_bytes_; }
-  // Reads and drops the rest, at most `bytes_max`, so that the answer can be read by the client.
-  io::Task<io::Result<void>> drain_body(std::uint64_t bytes_max, io::Deadline deadline);
 
   // --- response -------------------------------------------------------------------------------
   // Once. The head leaves with the first body bytes or finish(). `flow`: for the write scheduler.
@@ -58,8 +56,6 @@ class Exchange {
   void abort();
   // From outside the handler: ends it as abort() does and lets the handler see a client that left.
   void cut();
-  // After this response the connection is not reused (HTTP/1: Connection: close).
-  void close_connection_after() { close_after_ = true; }
   std::uint64_t response_bytes() const { return response_bytes_; }
 
   // The handler's last call: no member may be touched afterwards.
@@ -95,7 +91,6 @@ class Exchange {
   bool response_finished_ = false;  // finish() was called
   bool aborted_ = false;
   bool released_ = false;
-  bool close_after_ = false;
   bool gone_ = false;
 
  private:

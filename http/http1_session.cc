@@ -361,7 +361,7 @@ void Http1Session::make_head() {
 }
 
 bool Http1Session::may_keep_alive() const {
-  if (draining_ || exchange_->close_after_ || phase_ == Phase::broken) return false;
+  if (draining_ || phase_ == Phase::broken) return false;
   if (end_of_data_ && inbox_.empty()) return false;
   if (phase_ != Phase::body && phase_ != Phase::discard) return true;
   // The answer comes before the body's end. A client told to go on waiting for "100 Continue" may
@@ -432,7 +432,7 @@ void Http1Session::released() {
 // The next request comes when the response has gone out, the handler let go and the body is read.
 void Http1Session::settle() {
   if (running_ || !response_done_ || phase_ == Phase::closing) return;
-  close_after_ = close_after_ || (exchange_ && exchange_->close_after_) || draining_;
+  close_after_ = close_after_ || draining_;
   if (phase_ == Phase::head) return;
   retire_exchange();
   if (phase_ == Phase::discard) return;

@@ -20,7 +20,7 @@ inline constexpr std::int64_t kUploadWindowBudgetBytes = 256 * 1024 * 1024;  // 
 static_assert(kConnectionWindowBytes >= kStreamWindowBytes);
 static_assert(kConnectionWindowBytesMax >= kStreamWindowBytesMax);
 
-// Replaces the process's budget; at start, or to react to memory pressure. Takes nothing back.
+// Replaces the process's budget; for tests. Takes nothing back.
 void set_upload_window_budget(std::int64_t bytes);
 std::int64_t upload_window_budget_used();
 

@@ -303,7 +303,6 @@ void Http2Session::released(Http2Stream& stream) {
   {
     const Entered entered(*this);
     --exchanges_;
-    if (stream.close_after_ && !stream_closed_) drain();
     if (stream.open_ && !stream_closed_) {
       // The rest of the upload is dropped as it comes.
       stream.backlog_ = {};

@@ -1,6 +1,6 @@
 #pragma once
-// Backend: the kernel interface of one event loop. io_uring is the first; epoll and the simulated
-// one implement the same operations and must be indistinguishable to callers. All calls but wake()
+// Backend: the kernel interface of one event loop. io_uring, epoll and the simulated one implement
+// the same operations and must be indistinguishable to callers. All calls but wake()
 // and stats() are made on the loop thread. Completions are collected by wait() and run by the loop
 // afterwards.
 

@@ -183,7 +183,6 @@ struct Metrics::Impl {
   mutable std::mutex mutex;  // registration and rendering; counting never takes it
   Segment segment;
   std::vector<Local> locals;  // the series of handle number i + 1
-  std::vector<Segment> past;
 
   explicit Impl(void* base) : segment(base) {}
 
@@ -236,26 +235,20 @@ struct Metrics::Impl {
     std::map<std::string, std::vector<std::uint64_t>> series;  // by labels
   };
 
-  void collect(const Segment& from, bool is_past, std::map<std::string, Family>& families) const {
-    for (std::uint32_t i = 0; i < from.count(); ++i) {
-      const Series& series = from.series[i];
+  std::map<std::string, Family> collect() const {
+    const std::lock_guard lock(mutex);
+    std::map<std::string, Family> families;
+    for (std::uint32_t i = 0; i < segment.count(); ++i) {
+      const Series& series = segment.series[i];
       const MetricKind kind = kind_of(series);
-      if (is_past && kind == MetricKind::gauge) continue;  // a dead process has no level
       Family& family =
           families.try_emplace(series.family, Family{kind, series.help, series.first_bound_ns, {}})
               .first->second;
       if (family.kind != kind || family.first_bound_ns != series.first_bound_ns) continue;
       std::vector<std::uint64_t>& sums = family.series[series.labels];
       sums.resize(cells_of(kind));
-      for (std::size_t c = 0; c < sums.size(); ++c) sums[c] += from.sum(series.cell + c);
+      for (std::size_t c = 0; c < sums.size(); ++c) sums[c] += segment.sum(series.cell + c);
     }
-  }
-
-  std::map<std::string, Family> collect_all() const {
-    const std::lock_guard lock(mutex);
-    std::map<std::string, Family> families;
-    collect(segment, false, families);
-    for (const Segment& old : past) collect(old, true, families);
     return families;
   }
 };
@@ -301,13 +294,13 @@ std::size_t Metrics::segment_bytes() {
 
 namespace {
 
-Result<Segment> map_segment(int fd, int protection) {
+Result<Segment> map_segment(int fd) {
   struct stat status = {};
   if (fstat(fd, &status) != 0) return fail_errno("stat metrics segment");
   if (static_cast<std::size_t>(status.st_size) < Metrics::segment_bytes()) {
     return fail(Errc::corrupt, "metrics segment size");
   }
-  void* base = mmap(nullptr, Metrics::segment_bytes(), protection, MAP_SHARED, fd, 0);
+  void* base = mmap(nullptr, Metrics::segment_bytes(), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   if (base == MAP_FAILED) return fail_errno("map metrics segment");
   return Segment(base);
 }
@@ -315,7 +308,7 @@ Result<Segment> map_segment(int fd, int protection) {
 }  // namespace
 
 Result<void> Metrics::attach(int segment_fd) {
-  const Result<Segment> mapped = map_segment(segment_fd, PROT_READ | PROT_WRITE);
+  const Result<Segment> mapped = map_segment(segment_fd);
   if (!mapped) return std::unexpected(mapped.error());
   const std::lock_guard lock(impl_->mutex);
   const Segment before = impl_->segment;
@@ -349,21 +342,10 @@ Result<void> Metrics::attach(int segment_fd) {
   return {};
 }
 
-void Metrics::add_past_segment(int segment_fd) {
-  const Result<Segment> mapped = map_segment(segment_fd, PROT_READ);
-  if (!mapped) return;
-  if (!well_formed(*mapped)) {
-    munmap(mapped->header, segment_bytes());
-    return;
-  }
-  const std::lock_guard lock(impl_->mutex);
-  impl_->past.push_back(*mapped);
-}
-
 std::string Metrics::render_openmetrics() const {
   std::string text;
   auto out = std::back_inserter(text);
-  const std::map<std::string, Impl::Family> families = impl_->collect_all();
+  const std::map<std::string, Impl::Family> families = impl_->collect();
   constexpr const char* kKindNames[] = {"counter", "gauge", "histogram"};
   for (const auto& [name, family] : families) {
     fmt::format_to(out, "# TYPE {} {}\n# HELP {} {}\n", name,
@@ -392,7 +374,7 @@ std::string Metrics::render_openmetrics() const {
 }
 
 std::int64_t Metrics::value(std::string_view family, std::string_view labels) const {
-  const std::map<std::string, Impl::Family> families = impl_->collect_all();
+  const std::map<std::string, Impl::Family> families = impl_->collect();
   auto found = families.find(std::string(family));
   if (found == families.end()) {
     found = families.find(std::string(without_total(MetricKind::counter, family)));

@@ -1,6 +1,6 @@
 #pragma once
-// Metrics in a shared memory segment, so that they survive the process that counts: one segment per
-// serving generation; readers (the admin thread, the supervisor) sum segments by family and labels.
+// Metrics in a shared memory segment, so that they survive the process that counts: the supervisor
+// owns it, and each serving process goes on with the counters of the one before.
 // Counting is wait-free: each thread owns a row of 8-byte cells. Families are registered at start,
 // before threads run, in any order. Bounded: kMetricCellsMax cells a row, kMetricThreadsMax rows;
 // registering more is a check failure (families are ours, not the peer's).
@@ -75,12 +75,10 @@ class Metrics {
   // for counters when the segment already has content. Before other threads run.
   Result<void> attach(int segment_fd);
   static std::size_t segment_bytes();
-  // Segments of dead generations whose counters are added to ours when rendering.
-  void add_past_segment(int segment_fd);
 
   // OpenMetrics 1.0 text, ending in "# EOF\n". Any thread.
   std::string render_openmetrics() const;
-  // Sum of one series over rows and past segments; for tests and /v1/status.
+  // Sum of one series over all threads; for tests.
   std::int64_t value(std::string_view family, std::string_view labels) const;
 
  private:

@@ -1,7 +1,7 @@
 #pragma once
 // LiveRequests: what is in flight on one loop, readable by the admin thread while the loop is busy
-// or stuck. The loop writes, anybody reads a copy; the mutex is held for a few assignments. Bounded
-// by the requests in flight.
+// or stuck. The loop writes, anybody reads a copy; the mutex is held for a few assignments, or
+// while the admin thread copies the rows. Bounded by the requests in flight.
 
 #include <algorithm>
 #include <atomic>

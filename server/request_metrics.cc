@@ -6,9 +6,9 @@ namespace weir::server {
 namespace {
 
 // "other" is last: everything that has no name of its own.
-constexpr std::array<std::string_view, 12> kNames{
+constexpr std::array<std::string_view, 11> kNames{
     "info-refs", "ls-refs",     "fetch", "clone", "fetch-shallow", "push",
-    "probe",     "object-info", "dumb",  "lfs",   "admin",         "other"};
+    "probe",     "object-info", "dumb",  "lfs",   "other"};
 
 constexpr std::array<std::string_view, 6> kClasses{"none", "1xx", "2xx", "3xx", "4xx", "5xx"};
 

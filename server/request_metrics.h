@@ -24,7 +24,7 @@ class RequestMetrics {
     std::array<io::Counter, 6> by_class;  // status / 100; 0: cut before an answer
     io::Histogram seconds;
   };
-  static constexpr std::size_t kOperations = 12;
+  static constexpr std::size_t kOperations = 11;
   const Operation& find(std::string_view name) const;
 
   std::array<Operation, kOperations> operations_;

@@ -13,6 +13,7 @@
 #include <unordered_set>
 
 #include "io/durable_file.h"
+#include "io/unique_fd.h"
 #include "server/token.h"
 
 namespace weir::server {
@@ -21,22 +22,6 @@ namespace {
 constexpr std::string_view kHeader =
     "# Tokens of Weir, written by `weir token`; secrets are not in here, only their SHA-256.\n"
     "# id\tsha256\ttenant\tsubject\tscopes\tcreated\texpires\n";
-
-class FileDescriptor {
- public:
-  explicit FileDescriptor(int fd) : fd_(fd) {}
-  ~FileDescriptor() { close(); }
-  FileDescriptor(const FileDescriptor&) = delete;
-  FileDescriptor& operator=(const FileDescriptor&) = delete;
-  void close() {
-    if (fd_ >= 0) ::close(fd_);
-    fd_ = -1;
-  }
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
 
 std::string system_problem(const std::string& path) {
   char buffer[128];
@@ -147,7 +132,7 @@ std::expected<std::vector<StoredToken>, std::string> parse_token_lines(const std
 }
 
 std::expected<std::vector<StoredToken>, std::string> read_token_file(const std::string& path) {
-  const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const io::UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   struct stat status{};
   if (file.get() < 0 || fstat(file.get(), &status) != 0) {
     return std::unexpected(system_problem(path));
@@ -172,7 +157,7 @@ std::expected<std::vector<StoredToken>, std::string> read_token_file(const std::
 std::string update_token_file(const std::string& path,
                               const std::function<std::string(std::vector<StoredToken>&)>& change) {
   const std::string lock_path = path + ".lock";
-  const FileDescriptor lock(::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  const io::UniqueFd lock(::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (lock.get() < 0) return system_problem(lock_path);
   while (flock(lock.get(), LOCK_EX) != 0) {
     if (errno != EINTR) return system_problem(lock_path);

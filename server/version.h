@@ -1,5 +1,5 @@
 #pragma once
-// The version of this build, as shown in `weir --version`, the Server field, agent= and /v1/status.
+// The version of this build, as shown by `weir --version`, in agent= and in /v1/status.
 
 #include <string_view>
 

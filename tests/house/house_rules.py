@@ -7,17 +7,16 @@ import re
 import subprocess
 import sys
 
-FOLDERS = ["io", "http", "git", "ratelimit", "server"]
+FOLDERS = ["io", "http", "git", "server"]
 MAY_INCLUDE = {
     "io": {"io"},
     "http": {"io", "http"},
     "git": {"io", "git"},
-    "ratelimit": {"io", "ratelimit"},
-    "server": {"io", "http", "git", "ratelimit", "server"},
+    "server": {"io", "http", "git", "server"},
 }
 # A third-party header and the only files that may include it.
 CONFINED = {
-    r"liburing\.h": r"io/(uring_|kernel_features)",
+    r"liburing\.h": r"io/uring_",
     r"sys/epoll\.h": r"io/epoll_set\.h",
     r"openssl/": r"io/(tls_|digest)",
     r"seccomp\.h": r"io/syscall_filter",
@@ -26,7 +25,7 @@ CONFINED = {
     r"zlib\.h": r"http/gzip_",
     r"git2": r"git/worker_",
     r"toml\+\+": r"server/config",
-    r"CLI/": r"server/(main|command_line|token_command)",
+    r"CLI/": r"server/(main|token_command)",
     r"nlohmann/": r"server/",
     r"jemalloc/": r"server/",
 }

@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 
-FOLDERS = ("io", "http", "git", "ratelimit", "server")
+FOLDERS = ("io", "http", "git", "server")
 
 
 def first_include(source):

@@ -64,32 +64,10 @@ TEST(Metrics, refuses_segments_that_are_too_small_or_hold_something_else) {
               Metrics& metrics = Metrics::instance();
               const Counter counter = metrics.counter("weir_still", "", "Still counting.");
               if (metrics.attach(small) || metrics.attach(foreign) || metrics.attach(-1)) return 2;
-              metrics.add_past_segment(foreign);
               counter.add(3);
               return metrics.value("weir_still", "") == 3 ? 0 : 3;
             }),
             0);
-}
-
-TEST(Metrics, adds_the_counters_of_past_segments) {
-  const int past = make_segment();
-  exit_code_of_child([&] {
-    Metrics& metrics = Metrics::instance();
-    if (!metrics.attach(past)) return 1;
-    metrics.counter("weir_requests", "", "Requests.").add(10);
-    metrics.gauge("weir_connections", "", "Open connections.").add(10);
-    return 0;
-  });
-  EXPECT_EQ(exit_code_of_child([&] {
-              Metrics& metrics = Metrics::instance();
-              metrics.counter("weir_requests", "", "Requests.").add(1);
-              metrics.gauge("weir_connections", "", "Open connections.").add(1);
-              metrics.add_past_segment(past);
-              return static_cast<int>(metrics.value("weir_requests", "") * 16 +
-                                      metrics.value("weir_connections", ""));
-            }),
-            11 * 16 + 1);
-  close(past);
 }
 
 TEST(Metrics, renders_openmetrics) {
