@@ -3,15 +3,12 @@
 #include <algorithm>
 
 #include "http/server_connection.h"
+#include "io/byte_channel.h"
 
 namespace weir::http {
 namespace {
 
 using BodyResult = io::Result<std::span<const std::uint8_t>>;
-
-std::span<const std::uint8_t> as_bytes(std::string_view text) {
-  return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
-}
 
 }  // namespace
 
@@ -24,7 +21,7 @@ io::Task<BodyResult> Exchange::read_body(io::Deadline deadline) {
       std::swap(body_current_, body_queue_);
       body_complete_ = body_ended_;
       if (!body_ended_) on_body_wanted();
-      co_return as_bytes(body_current_);
+      co_return io::as_bytes(body_current_);
     }
     if (body_ended_) {
       body_complete_ = true;

@@ -4,6 +4,7 @@
 
 #include "http/http_date.h"
 #include "http/server_connection.h"
+#include "io/byte_channel.h"
 #include "io/check.h"
 
 namespace weir::http {
@@ -12,10 +13,6 @@ namespace {
 constexpr std::size_t kSpareStorageBytesMax = 2 * 1024;  // what an idle connection may keep
 constexpr std::size_t kSpareFieldsMax = 32;
 constexpr std::size_t kReadBytes = 16 * 1024;  // the most one read brings
-
-std::span<const std::uint8_t> bytes_of(std::string_view text) {
-  return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
-}
 
 }  // namespace
 
@@ -65,7 +62,7 @@ void Http1Session::on_data(std::span<const std::uint8_t> bytes) {
 void Http1Session::pump() {
   if (consuming_) return;  // the consumer below us goes on by itself
   if (!inbox_.empty()) {
-    std::span<const std::uint8_t> input = bytes_of(inbox_);
+    std::span<const std::uint8_t> input = io::as_bytes(inbox_);
     consume(input);
     inbox_.erase(0, inbox_.size() - input.size());
     if (inbox_.empty() && inbox_.capacity() > kSpareStorageBytesMax) inbox_ = std::string();
@@ -276,7 +273,7 @@ void Http1Session::send(std::size_t bytes_max) {
   while (!close_started_) {
     add_framing();
     if (!pending_.empty()) {
-      pending_.erase(0, stream.write(bytes_of(pending_)));
+      pending_.erase(0, stream.write(io::as_bytes(pending_)));
       if (!pending_.empty()) break;
       continue;
     }

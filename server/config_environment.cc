@@ -16,6 +16,7 @@
 #include <cstring>
 
 #include "io/clock.h"
+#include "io/durable_file.h"
 #include "io/tls_context.h"
 #include "server/config.h"
 #include "server/config_values.h"
@@ -31,12 +32,6 @@ constexpr int kGitMajorMin = 2, kGitMinorMin = 36;
 std::string errno_text() {
   char buffer[128];
   return strerror_r(errno, buffer, sizeof buffer);
-}
-
-std::string folder_of(const std::string& path) {
-  const std::size_t slash = path.rfind('/');
-  if (slash == std::string::npos) return ".";
-  return slash == 0 ? "/" : path.substr(0, slash);
 }
 
 std::string folder_problem(const std::string& path, int mode) {
@@ -55,7 +50,7 @@ std::string access_problem(const std::string& path, int mode) {
 std::string creatable_problem(const std::string& path) {
   struct stat status{};
   if (stat(path.c_str(), &status) != 0 && errno != ENOENT) return path + ": " + errno_text();
-  return folder_problem(folder_of(path), W_OK | X_OK);
+  return folder_problem(io::folder_of(path), W_OK | X_OK);
 }
 
 std::string state_problem(const std::string& path) {

@@ -4,6 +4,8 @@
 #include <optional>
 #include <vector>
 
+#include "http/http1_chars.h"
+
 namespace weir::server {
 namespace {
 
@@ -13,13 +15,6 @@ constexpr std::size_t kSegmentBytesMax = 255;  // NAME_MAX
 constexpr std::size_t kGitProtocolBytesMax = 256;
 
 using Segments = std::vector<std::string>;
-
-int hex_digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
 
 bool is_control(char c) {
   return static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
@@ -38,7 +33,7 @@ bool percent_decode(std::string_view text, std::string& out) {
       continue;
     }
     if (i + 2 >= text.size()) return false;
-    const int high = hex_digit(text[i + 1]), low = hex_digit(text[i + 2]);
+    const int high = http::hex_digit(text[i + 1]), low = http::hex_digit(text[i + 2]);
     if (high < 0 || low < 0) return false;
     out += static_cast<char>(high * 16 + low);
     i += 2;
@@ -114,7 +109,7 @@ struct Shape {
 bool is_object_path(const Segments& segments, std::size_t objects) {
   const std::string& next = segments[objects + 1];
   return next == "info" || next == "pack" ||
-         (next.size() == 2 && hex_digit(next[0]) >= 0 && hex_digit(next[1]) >= 0);
+         (next.size() == 2 && http::hex_digit(next[0]) >= 0 && http::hex_digit(next[1]) >= 0);
 }
 
 // What the end of the path asks for; a tenant and one more segment come before it.
