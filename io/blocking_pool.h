@@ -2,8 +2,8 @@
 // BlockingPool: a few threads for file-system calls that may block (reading refs, syncfs) and for
 // computations that would hold up a loop. Bounded: at most kBlockingQueueMax waiting jobs; beyond
 // that run() fails with Errc::limit. Jobs do bounded work and never touch loop state; results come
-// back through the loop's mailbox. A job that has started is not interrupted: run() then waits for it although its
-// caller was cancelled.
+// back through the loop's mailbox. A job that has started is not interrupted: run() then waits for
+// it although its caller was cancelled.
 
 #include <atomic>
 #include <coroutine>

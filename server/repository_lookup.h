@@ -1,9 +1,9 @@
 #pragma once
 // Repository lookup: the file-system half of the locate stage. look_up_repository() blocks (pool
 // threads only); still_there() may run on loop threads. Values; no state. What leaves the root is
-// missing: names are opened with RESOLVE_BENEATH, and what a `.git` file, a `commondir`, or a linked
-// `objects` or `refs` leads to must have its real path below the root's.
-// Formats: gitrepository-layout(5), "gitfile" in gitglossary(7); Mercurial: a folder named .hg.
+// missing: names are opened with RESOLVE_BENEATH, and what a `.git` file, a `commondir`, or a
+// linked `objects` or `refs` leads to must have its real path below the root's. Formats:
+// gitrepository-layout(5), "gitfile" in gitglossary(7); Mercurial: a folder named .hg.
 
 #include <cstdint>
 #include <string>
@@ -40,8 +40,8 @@ struct Lookup {
 // Errc::system: the disk did not answer (never "missing").
 io::Result<Lookup> look_up_repository(const std::string& root, const std::string& tenant,
                                       const std::string& path);
-// A few statx calls: what was looked up seconds ago the kernel nearly always has in memory; where it
-// has not, they wait for the disk.
+// A few statx calls: what was looked up seconds ago the kernel nearly always has in memory; where
+// it has not, they wait for the disk.
 bool still_there(const Lookup& lookup);
 
 }  // namespace weir::server
