@@ -2,7 +2,8 @@
 // ByteBudget: bytes that many holders may have among them, so that what each may hold times how
 // many there are is not what memory must hold. A Share grows as its holder buffers more and gives
 // everything back when it is destroyed. Nobody waits: a Share that may not grow says so, and its
-// holder refuses. Thread-safe; outlives its Shares. Metrics: weir_held_bytes{what},
+// holder refuses. The last part of the budget is kept for small Shares, so that a few large ones do
+// not shut out everybody. Thread-safe; outlives its Shares. Metrics: weir_held_bytes{what},
 // weir_held_refused_total{what}.
 
 #include <atomic>
@@ -12,6 +13,9 @@
 #include "io/metrics.h"
 
 namespace weir::io {
+
+inline constexpr std::uint64_t kSmallShareBytes = 64 * 1024;
+inline constexpr std::uint64_t kBudgetPartForSmall = 8;  // an eighth
 
 class ByteBudget {
  public:
@@ -32,7 +36,7 @@ class ByteBudget {
 
     // False: the budget is spent; the Share keeps what it has.
     bool grow(std::uint64_t bytes) {
-      if (!budget_.take(bytes)) return false;
+      if (!budget_.take(bytes, bytes_ + bytes <= kSmallShareBytes)) return false;
       bytes_ += bytes;
       return true;
     }
@@ -45,8 +49,9 @@ class ByteBudget {
   std::uint64_t held() const { return held_.load(std::memory_order_relaxed); }
 
  private:
-  bool take(std::uint64_t bytes) {
-    if (held_.fetch_add(bytes, std::memory_order_relaxed) + bytes > bytes_max_) {
+  bool take(std::uint64_t bytes, bool small) {
+    const std::uint64_t most = small ? bytes_max_ : bytes_max_ - bytes_max_ / kBudgetPartForSmall;
+    if (held_.fetch_add(bytes, std::memory_order_relaxed) + bytes > most) {
       held_.fetch_sub(bytes, std::memory_order_relaxed);
       refused_.add();
       return false;

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <list>
 #include <thread>
 #include <vector>
 
@@ -21,6 +22,21 @@ TEST(ByteBudget, shares_grow_up_to_the_budget_among_them) {
   }
   EXPECT_EQ(budget.held(), 60U);
   EXPECT_TRUE(one.grow(40));
+}
+
+TEST(ByteBudget, keeps_its_last_part_for_small_shares) {
+  constexpr std::uint64_t kAll = 80 * kSmallShareBytes;
+  ByteBudget budget("reserving", kAll);
+  ByteBudget::Share large(budget);
+  EXPECT_TRUE(large.grow(kAll - kAll / kBudgetPartForSmall));
+  EXPECT_FALSE(large.grow(1));
+  ByteBudget::Share growing(budget);
+  EXPECT_TRUE(growing.grow(kSmallShareBytes));
+  EXPECT_FALSE(growing.grow(1));  // no longer small
+  std::list<ByteBudget::Share> small;
+  for (int i = 0; i < 9; ++i) EXPECT_TRUE(small.emplace_back(budget).grow(kSmallShareBytes));
+  EXPECT_EQ(budget.held(), kAll);
+  EXPECT_FALSE(small.emplace_back(budget).grow(1));
 }
 
 TEST(ByteBudget, counts_what_it_refused) {
