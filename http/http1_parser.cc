@@ -250,6 +250,7 @@ Http1Parser::Status Http1Parser::note_content_length(std::string_view value) {
 
 Http1Parser::Status Http1Parser::note_transfer_encoding(std::string_view value) {
   if (chunked_) return refuse(400, "Transfer-Encoding is repeated");
+  if (value.ends_with(',')) return refuse(400, "Transfer-Encoding is malformed");
   bool others = false;
   bool last_is_chunked = false;
   do {

@@ -35,6 +35,7 @@ std::vector<MemoryBudget> memory_budgets(const Config& config, std::uint64_t loo
       {"handshakes", loops * io::kHandshakesInFlightMax * kHandshakeBytes},
       {"connections", connections * kConnectionBytes},
       // One that fills and one that is being sent.
+      {"heads", connections * http::kHeadLimitsDefault.head_bytes_max},
       {"output_of_connections", connections * 2 * io::kOutputBufferBytes},
       {"requests", requests * kRequestBytes},
       {"body_queues", requests * http::kBodyQueueBytesMax},

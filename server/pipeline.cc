@@ -81,10 +81,9 @@ void Pipeline::on_exchange(http::Exchange& exchange) {
   scope_.spawn(serve(exchange));
 }
 
-http::HeadLimits Pipeline::head_limits(std::string_view, std::string_view target) {
-  // Old Mercurial clients send their arguments as many long fields; git never needs that.
-  const bool mercurial = target.find("?cmd=") != target.npos || target.find("&cmd=") != target.npos;
-  return mercurial ? http::kHeadLimitsMercurial : http::kHeadLimitsDefault;
+// Of every route: a client chooses its target, so a larger limit for some would be one for all.
+http::HeadLimits Pipeline::head_limits(std::string_view, std::string_view) {
+  return http::kHeadLimitsDefault;
 }
 
 void Pipeline::on_refused(const io::StreamInfo& peer, int status, std::string_view reason) {

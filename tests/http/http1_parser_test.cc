@@ -157,6 +157,7 @@ const std::vector<Refused>& refused() {
       {with_field("Transfer-Encoding: chunked;q=1"), 400, "malformed"},
       {with_field("Transfer-Encoding: \"chunked\""), 400, "malformed"},
       {with_field("Transfer-Encoding: , chunked"), 400, "malformed"},
+      {with_field("Transfer-Encoding: chunked ,"), 400, "malformed"},
       {with_field("Transfer-Encoding:"), 400, "malformed"},
       {with_field("Transfer-Encoding: \x0b"
                   "chunked"),
