@@ -37,6 +37,7 @@ SMUGGLING = [
     ("chunked not last", body_request("Transfer-Encoding: chunked, gzip"), 400),
     ("coding before chunked", body_request("Transfer-Encoding: gzip, chunked"), 501),
     ("identity", body_request("Transfer-Encoding: identity"), 400),
+    ("chunked and nothing", body_request("Transfer-Encoding: chunked,"), 400),
     ("nearly chunked", body_request("Transfer-Encoding: xchunked"), 400),
     ("quoted chunked", body_request('Transfer-Encoding: "chunked"'), 400),
     ("vertical tab chunked", body_request("Transfer-Encoding: \x0bchunked"), 400),
@@ -70,6 +71,7 @@ SMUGGLING = [
     ("endless request line", b"GET /" + b"a" * 100_000, 414),
     ("long field", request("A: " + "b" * 40_000), 431),
     ("many fields", request(*["A: b"] * 200), 431),
+    ("long field of a Mercurial command", request("A: " + "b" * 40_000, line="GET /x?cmd=known HTTP/1.1"), 431),
     ("endless fields", request(*[f"A{i}: " + "b" * 100 for i in range(5000)]), 431),
 ]
 
@@ -485,6 +487,20 @@ class EndlessPushTest(AbuseTestCase):
         self.weir.wait_for_record(lambda r: r.get("detail") == "took longer than allowed")
         self.no_child_is_left()
         self.assertEqual(list((self.served / "objects").glob("tmp_objdir*")), [])
+
+
+class HeldMemoryTest(AbuseTestCase):
+    config = "[limits]\nrequests_held_bytes_max = \"16 MiB\"\n"
+
+    def test_large_requests_that_never_end_do_not_shut_out_small_ones(self):
+        for size in ((8 << 20) - 1, 11 << 19):
+            connection = Connection(self.weir)
+            self.addCleanup(connection.close)
+            connection.send(body_request("Git-Protocol: version=2", f"Content-Length: {8 << 20}", body=bytes(size)))
+        # 2.5 MiB are left, 2 of them for small requests.
+        self.assertTrue(raw.wait_until(lambda: b"server is busy" in self.upload(bytes(1 << 20), version=2)[2]))
+        self.weir.git("clone", "-q", self.weir.url("acme/site.git"), self.scratch / "clone")
+        self.weir.git("push", "-q", self.weir.url("acme/site.git", self.token), "main:refs/heads/beside", cwd=self.work)
 
 
 class LogTest(AbuseTestCase):
