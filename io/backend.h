@@ -50,8 +50,6 @@ class Backend {
   }
   // Asks for an early end; the op still completes (with -ECANCELED, or with what it got done).
   virtual void cancel(Op& op) = 0;
-  // The same for every op on `fd`: first step of the close protocol.
-  virtual void cancel_fd(int fd) = 0;
   // shutdown(2) of a socket, at once; fails silently when it is not connected any more.
   virtual void shut_down(int fd, int how) { ::shutdown(fd, how); }
   // Binds the backend to the calling thread (the loop thread), once, before the first wait().

@@ -51,7 +51,6 @@ class EpollBackend final : public Backend {
   Result<void> create();
 
   void cancel(Op& op) override;
-  void cancel_fd(int fd) override;
   Result<void> start() override;
   void wait(std::optional<Instant> until, std::vector<CompletedOp>& out) override;
   void wake() override;
@@ -76,7 +75,6 @@ class EpollBackend final : public Backend {
   void refuse(EpollEntry& entry, int refused, Out& out);
   void fire(const epoll_event& event, Out& out);
   void end_early(Op& op);
-  void end_early(IntrusiveList<Op>& list, int fd);
 
   const EpollOptions options_;
   EpollSet set_;
@@ -260,21 +258,6 @@ void EpollBackend::cancel(Op& op) {
   if (op.place == kInThreads && !threads_.withdraw(op)) return;  // its thread ends it
   if (op.place == kQueued && op.kind == OpKind::close) return;   // would lose the descriptor
   end_early(op);
-}
-
-void EpollBackend::cancel_fd(int fd) {
-  end_early(queue_, fd);
-  end_early(starved_, fd);
-  if (EpollEntry* entry = set_.entry(fd); entry != nullptr) end_early(entry->waiting, fd);
-  while (Op* op = threads_.withdraw_one(fd)) end_early(*op);
-}
-
-void EpollBackend::end_early(IntrusiveList<Op>& list, int fd) {
-  for (Op* op = list.first(); op != nullptr;) {
-    Op* next = list.next(*op);
-    if (op->fd == fd) cancel(*op);
-    op = next;
-  }
 }
 
 void EpollBackend::end_early(Op& op) {

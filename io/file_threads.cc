@@ -65,15 +65,6 @@ bool FileThreads::withdraw(Op& op) {
   return std::erase(waiting_, &op) > 0;
 }
 
-Op* FileThreads::withdraw_one(int fd) {
-  const std::scoped_lock lock(mutex_);
-  const auto found = std::ranges::find_if(waiting_, [fd](const Op* op) { return op->fd == fd; });
-  if (found == waiting_.end()) return nullptr;
-  Op* op = *found;
-  waiting_.erase(found);
-  return op;
-}
-
 void FileThreads::collect(std::vector<Ended>& out) {
   const std::scoped_lock lock(mutex_);
   out.swap(ended_);

@@ -33,8 +33,6 @@ class FileThreads {
   void run(Op& op);
   // False if it has begun: it will be collected.
   bool withdraw(Op& op);
-  // One that has not begun on `fd`, taken back; nullptr if there is none.
-  Op* withdraw_one(int fd);
   void collect(std::vector<Ended>& out);
 
  private:

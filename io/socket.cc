@@ -90,7 +90,7 @@ void Socket::close() {
   if (state_ != State::open) return;
   state_ = State::joining;
   loop_.backend().shut_down(fd_, SHUT_RDWR);
-  if (receiving() || sending()) loop_.backend().cancel_fd(fd_);
+  for (Op* op : {&recv_op_, &send_op_}) loop_.backend().cancel(*op);
   try_finish_close();
 }
 

@@ -22,7 +22,7 @@ static_assert(kCqEntries >= 2 * kCompletionsPerTurnMax, "a turn's rest and the n
 constexpr std::uint32_t kTransferBytesMax = 1u << 30;  // results are int32
 
 // user_data: an Op pointer (aligned, low bits 0), or a tag in the low bits and a number above them.
-enum Tag : std::uint64_t { kOp = 0, kIgnored, kWakeRead, kWakeMessage, kCancelFd, kSentMessage };
+enum Tag : std::uint64_t { kOp = 0, kIgnored, kWakeRead, kWakeMessage, kSentMessage };
 constexpr std::uint64_t kTagBits = 3;
 constexpr std::uint64_t kTagMask = (1 << kTagBits) - 1;
 static_assert(alignof(Op) > kTagMask);
@@ -38,7 +38,6 @@ class UringBackend final : public Backend {
   Result<void> create();
 
   void cancel(Op& op) override;
-  void cancel_fd(int fd) override;
   Result<void> start() override;
   void wait(std::optional<Instant> until, std::vector<CompletedOp>& out) override;
   void wake() override;
@@ -51,7 +50,7 @@ class UringBackend final : public Backend {
   io_uring_sqe* next_sqe();
   void push(Op& op);
   void prepare(io_uring_sqe& sqe, Op& op);
-  bool push_cancel(std::uint64_t request);
+  bool push_cancel(std::uint64_t op_address);
   bool push_message(int target_ring_fd, int target_wake_fd);
   void arm_wake_read();
   void push_deferred();
@@ -63,7 +62,6 @@ class UringBackend final : public Backend {
   void park(Op& op);
   void feed_starved();
   void end_early(Op& op);
-  void end_early(IntrusiveList<Op>& list, int fd);
 
   const UringOptions options_;
   UringBuffers buffers_;
@@ -185,23 +183,8 @@ void UringBackend::cancel(Op& op) {
   if (!op.in_flight()) return;
   op.cancel_asked = true;
   if (op.linked()) return end_early(op);
-  const auto request = std::bit_cast<std::uint64_t>(&op);
-  if (!push_cancel(request)) deferred_cancels_.push_back(request);
-}
-
-void UringBackend::cancel_fd(int fd) {
-  end_early(starved_, fd);
-  end_early(deferred_, fd);
-  const std::uint64_t request = tagged(kCancelFd, fd);
-  if (!push_cancel(request)) deferred_cancels_.push_back(request);
-}
-
-void UringBackend::end_early(IntrusiveList<Op>& list, int fd) {
-  for (Op* op = list.first(); op != nullptr;) {
-    Op* next = list.next(*op);
-    if (op->fd == fd) end_early(*op);
-    op = next;
-  }
+  const auto address = std::bit_cast<std::uint64_t>(&op);
+  if (!push_cancel(address)) deferred_cancels_.push_back(address);
 }
 
 // For one that is parked or deferred: the kernel does not know it.
@@ -212,16 +195,13 @@ void UringBackend::end_early(Op& op) {
   early_.push_back({&op, {.result = -ECANCELED}});
 }
 
-bool UringBackend::push_cancel(std::uint64_t request) {
+// By its address, which the kernel hashes: by descriptor it would look at every op there is. An op
+// that takes the same address later is queued behind this.
+bool UringBackend::push_cancel(std::uint64_t op_address) {
   io_uring_sqe* sqe = next_sqe();
   if (sqe == nullptr) return false;
-  if ((request & kTagMask) == kCancelFd) {
-    io_uring_prep_cancel_fd(sqe, static_cast<int>(request >> kTagBits), IORING_ASYNC_CANCEL_ALL);
-    sqe->user_data = request;
-  } else {
-    io_uring_prep_cancel64(sqe, request, 0);
-    sqe->user_data = tagged(kIgnored);
-  }
+  io_uring_prep_cancel64(sqe, op_address, 0);
+  sqe->user_data = tagged(kIgnored);
   return true;
 }
 
@@ -322,10 +302,6 @@ void UringBackend::take(const io_uring_cqe& cqe, std::vector<CompletedOp>& out) 
       return;
     case kWakeRead:
       wake_read_armed_ = false;
-      return;
-    case kCancelFd:
-      // Ops that had just found no buffer when the cancel ran were not in the kernel any more.
-      end_early(starved_, static_cast<int>(cqe.user_data >> kTagBits));
       return;
     case kSentMessage:  // only failures are told: the target is not running yet, or cannot take it
       ::eventfd_write(static_cast<int>(cqe.user_data >> kTagBits), 1);

@@ -139,7 +139,7 @@ TEST_P(Backends, a_starved_recv_can_be_cancelled) {
   ASSERT_EQ(::write(other[1], "x", 1), 1);
   test.run_turns(3);
   EXPECT_FALSE(second.done());
-  backend.cancel_fd(starving[0]);
+  backend.cancel(second);
   backend.cancel(third);
   test.run_until([&] { return second.done() && third.done(); });
   EXPECT_EQ(second.seen.at(0).result, -ECANCELED);
@@ -199,7 +199,7 @@ TEST_P(Backends, more_operations_than_the_queue_holds_all_complete) {
   ::close(pipe[1]);
 }
 
-TEST_P(Backends, a_cancel_by_descriptor_ends_every_operation_on_it) {
+TEST_P(Backends, a_cancel_ends_each_operation_of_a_descriptor_and_no_other) {
   TestLoop test({}, kind());
   const std::array<int, 2> pair = socket_pair();
   RecordingOp recv(OpKind::recv, pair[0]);
@@ -208,7 +208,7 @@ TEST_P(Backends, a_cancel_by_descriptor_ends_every_operation_on_it) {
   RecordingOp elsewhere(OpKind::recv, pair[1]);
   for (RecordingOp* op : {&recv, &poll, &elsewhere}) test.loop.backend().submit(*op);
   test.run_turns(2);
-  test.loop.backend().cancel_fd(pair[0]);
+  for (RecordingOp* op : {&recv, &poll}) test.loop.backend().cancel(*op);
   test.run_until([&] { return recv.done() && poll.done(); });
   EXPECT_EQ(recv.seen.at(0).result, -ECANCELED);
   EXPECT_EQ(poll.seen.at(0).result, -ECANCELED);
@@ -416,8 +416,7 @@ TEST_P(Backends, many_cold_reads_at_once_all_end_whether_cancelled_or_not) {
     backend.submit(op);
   }
   test.run_turns(1);
-  for (std::size_t i = 0; i < kPieces; i += 2) backend.cancel(reads[i]);
-  backend.cancel_fd(fd);
+  for (RecordingOp& op : reads) backend.cancel(op);
   test.run_until([&] { return std::ranges::all_of(reads, &RecordingOp::done); });
   for (const RecordingOp& op : reads) {
     ASSERT_EQ(op.seen.size(), 1U);

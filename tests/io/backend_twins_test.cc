@@ -57,8 +57,7 @@ class Script {
       settle();
     }
     told_ += "end: ";
-    for (const int fd : all_fds_) backend().cancel_fd(fd);
-    backend().cancel(*accept_);
+    for (Named& op : ops_) backend().cancel(op);
     while (std::ranges::any_of(ops_, &Named::in_flight)) settle();
     for (const int fd : all_fds_) ::close(fd);
     ::close(listen_fd_);

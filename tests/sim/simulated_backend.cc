@@ -215,12 +215,6 @@ void SimulatedBackend::cancel(Op& op) {
   }
 }
 
-void SimulatedBackend::cancel_fd(int fd) {
-  for (Flight& flight : flights_) {
-    if (flight.op->fd == fd) cancel(*flight.op);
-  }
-}
-
 void SimulatedBackend::give_back(std::uint16_t buffer_id) {
   WEIR_CHECK(buffer_id < buffers_.size() && buffers_[buffer_id].lent);
   Buffer& buffer = buffers_[buffer_id];

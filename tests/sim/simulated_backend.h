@@ -43,7 +43,6 @@ class SimulatedBackend final : public Backend {
   ~SimulatedBackend() override;
 
   void cancel(Op& op) override;
-  void cancel_fd(int fd) override;
   Result<void> start() override { return {}; }
   // With nothing to wait for (no limit, nothing on its way) it returns: see stuck().
   void wait(std::optional<Instant> until, std::vector<CompletedOp>& out) override;
