@@ -42,11 +42,11 @@ struct Http2Callbacks {
       session.trailer_bytes_ += name_bytes + value_bytes + kFieldOverheadBytes;
       if (session.trailer_bytes_ > kHttp2TrailerBytesMax)
         session.charge(Http2Offence::header_overrun);
-      return 0;
+    } else if (session.head_stream_ != nullptr) {  // else refused
+      session.field_received(text(name, name_bytes), text(value, value_bytes));
     }
-    if (session.head_stream_ == nullptr) return 0;  // refused
-    session.field_received(text(name, name_bytes), text(value, value_bytes));
-    return 0;
+    // A bomb of ten thousand fields is not read to its end.
+    return session.abusive_ ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
   }
 
   // Without this the library would drop the field and go on: a request is whole or refused.

@@ -89,7 +89,7 @@ void Http2Session::on_data(std::span<const std::uint8_t> bytes) {
   if (ended_ || stream_closed_) return;
   in_library_ = true;
   ssize_t taken = 0;
-  while (!bytes.empty() && taken >= 0) {
+  while (!bytes.empty() && taken >= 0 && !abusive_) {
     const Http2FrameWatch::Piece piece = frames_.next(bytes);
     if (piece.begins) judge(piece);
     taken = nghttp2_session_mem_recv(session_, bytes.data(), piece.bytes);
@@ -97,7 +97,7 @@ void Http2Session::on_data(std::span<const std::uint8_t> bytes) {
   }
   in_library_ = false;
   dispatch();
-  if (taken < 0) return input_failed(static_cast<int>(taken));
+  if (taken < 0 && !abusive_) return input_failed(static_cast<int>(taken));
   ask_write_if_wanted();
   end_if_done();
 }
