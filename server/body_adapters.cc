@@ -2,16 +2,12 @@
 
 #include <utility>
 
-#include "io/event_loop.h"
-#include "io/signal.h"
-
 namespace weir::server {
 namespace {
 
-constexpr std::size_t kInflateBytes = 64 * 1024;  // one step; held only by gzip bodies
-// Then others have their turn: what has arrived can inflate to a hundred times its size.
-constexpr std::size_t kInflatePerTurnBytes = 1024 * 1024;
-constexpr io::Duration kInflatePause = std::chrono::milliseconds(1);
+// One step; held only by gzip bodies. After each, others have their turn: what has arrived can
+// inflate to a hundred times its size.
+constexpr std::size_t kInflateBytes = 16 * 1024;
 
 }  // namespace
 
@@ -50,11 +46,10 @@ io::Task<io::Result<std::span<const std::uint8_t>>> RequestBody::read_inflated()
       }
       more_inflated_ = *got == inflated_.size();
       if (*got > 0) {
-        inflated_since_pause_ += *got;
-        if (inflated_since_pause_ >= kInflatePerTurnBytes) {
-          inflated_since_pause_ = 0;
-          const io::Instant now = io::EventLoop::current().now();
-          (void)co_await io::sleep_until(io::Deadline::after(now, kInflatePause), {});
+        inflated_since_turn_ += *got;
+        if (inflated_since_turn_ >= kInflateBytes) {
+          inflated_since_turn_ = 0;
+          (void)co_await turn_.wait();
         }
         co_return std::span<const std::uint8_t>(inflated_.data(), *got);
       }

@@ -14,6 +14,7 @@
 #include "http/exchange.h"
 #include "http/gzip_inflater.h"
 #include "io/byte_channel.h"
+#include "io/heavy_turn.h"
 #include "server/live_requests.h"
 
 namespace weir::server {
@@ -38,7 +39,8 @@ class RequestBody final : public io::ByteSource {
   std::span<const std::uint8_t> compressed_;
   std::vector<std::uint8_t> inflated_;
   bool more_inflated_ = false;  // the last step filled inflated_: the inflater may hold more
-  std::size_t inflated_since_pause_ = 0;
+  std::size_t inflated_since_turn_ = 0;
+  io::HeavyTurn turn_;
   std::optional<io::Error> error_;
 };
 
