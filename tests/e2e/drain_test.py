@@ -122,7 +122,7 @@ class ShortDrainTest(ServerCase):
         self.assertEqual(self.ended(), 0)
         self.assertGreaterEqual(time.monotonic() - asked, 2)
         for client in slow:
-            self.assertNotEqual(client.wait(10), 0)
+            self.assertNotEqual(client.wait(60), 0)  # reads what its socket holds, slowly
         self.assertIn("drain: 2 requests cut", self.weir.log_text())
         cut = [record for record in self.weir.records() if record.get("cut")]
         self.assertEqual(len(cut), 2, self.weir.log_text())
