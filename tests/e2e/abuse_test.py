@@ -9,12 +9,12 @@ import os
 import re
 import socket
 import time
-import zlib
 import unittest
 
 import raw_client as raw
 from abuse_case import (AbuseTestCase, PUSH_BYTES_MAX, REFS, UPLOAD, UPLOAD_TYPE, ZERO, body_request, command,
                         delta_bomb, empty_pack, pkt, request, statuses_in, v0_fetch, v2_fetch)
+from hostile_bytes import gzip_bomb
 from raw_client import Bystander, Connection, status_of
 from weir_server import commit, git, make_work_tree
 
@@ -168,19 +168,14 @@ class HttpAbuseTest(AbuseTestCase):
 
     def test_gzip_bombs_are_refused_in_words_and_take_no_memory(self):
         """A request that is too large is told so in git's own form, which git shows; a 413 it would not."""
-        def bomb(start, megabytes):
-            packer = zlib.compressobj(9, zlib.DEFLATED, 31)
-            return packer.compress(start) + b"".join(
-                packer.compress(bytes(1 << 20)) for _ in range(megabytes)) + packer.flush()
-
         push = command(ZERO, "56" * 20, "refs/heads/bomb") + b"0000" + empty_pack()[:12]
         pid = raw.serving_pid(self.weir)
         before = raw.rss_bytes(pid)
         with Bystander(self.weir, REFS) as other:
             for body, send, text in (  # git itself may find fault with such a pack first
-                    (bomb(v2_fetch(f"want {self.main}\n"), 300), self.upload, b"ERR weir: the request is larger"),
-                    (bomb(push, 300), self.receive, rb"larger than the|unpack (?!ok)"),
-                    (bomb(b"", 300), self.receive, b"ERR weir: bad pkt-line length")):
+                    (gzip_bomb(v2_fetch(f"want {self.main}\n"), 300), self.upload, b"ERR weir: the request is larger"),
+                    (gzip_bomb(push, 300), self.receive, rb"larger than the|unpack (?!ok)"),
+                    (gzip_bomb(b"", 300), self.receive, b"ERR weir: bad pkt-line length")):
                 status, _, answer = send(body, "Content-Encoding: gzip")
                 self.assertEqual(status, 200)
                 self.assertRegex(answer, text)

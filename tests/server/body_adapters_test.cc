@@ -134,6 +134,14 @@ TEST_F(BodyAdaptersTest, a_gzip_body_of_any_size_is_inflated_whole) {
   }
 }
 
+TEST_F(BodyAdaptersTest, a_large_gzip_body_is_inflated_a_little_each_turn) {
+  const std::string text = object_ids(20'000);
+  const std::string sent = gzip(text);
+  const std::uint64_t before = test.loop.stats().turns;
+  EXPECT_EQ(read(sent, true).text.size(), text.size());
+  EXPECT_GE(test.loop.stats().turns - before, text.size() / (32 * 1024));
+}
+
 TEST_F(BodyAdaptersTest, the_limit_counts_inflated_bytes) {
   const std::string text = object_ids(1000);
   EXPECT_FALSE(read(text, false, text.size()).error);
