@@ -116,18 +116,22 @@ class LogWriter {
     return !filling_.empty();
   }
 
+  // False: it is time to stop, and nobody reads.
+  bool wait_until_writable() {
+    for (;;) {
+      pollfd ready = {.fd = fd_, .events = POLLOUT, .revents = 0};
+      if (poll(&ready, 1, kPollMs) > 0) return true;
+      const std::lock_guard lock(mutex_);
+      if (stopping_ && std::chrono::steady_clock::now() > give_up_at_) return false;
+    }
+  }
+
   void write_out(std::string_view bytes) {
-    if (torn_ && ::write(fd_, "\n", 1) == 1) torn_ = false;
+    if (torn_ && wait_until_writable() && ::write(fd_, "\n", 1) == 1) torn_ = false;
     struct stat status = {};  // each time: it may be another file by now
     const bool is_file = fstat(fd_, &status) == 0 && S_ISREG(status.st_mode);
     const std::size_t write_bytes_max = is_file ? kFileWriteBytes : kPipeWriteBytes;
-    while (!bytes.empty()) {
-      pollfd ready = {.fd = fd_, .events = POLLOUT, .revents = 0};
-      if (poll(&ready, 1, kPollMs) <= 0) {
-        const std::lock_guard lock(mutex_);
-        if (stopping_ && std::chrono::steady_clock::now() > give_up_at_) break;
-        continue;
-      }
+    while (!bytes.empty() && wait_until_writable()) {
       const ssize_t written = ::write(fd_, bytes.data(), std::min(bytes.size(), write_bytes_max));
       if (written > 0) {
         torn_ = bytes[static_cast<std::size_t>(written) - 1] != '\n';
