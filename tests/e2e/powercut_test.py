@@ -21,6 +21,7 @@ import unittest
 from powercut_disk import FOLDER, Disk, File, digest, put, states_of, text_of
 from powercut_record import Recording, strace
 from powercut_scenarios import scenarios
+from processes import wait_until
 from weir_server import GIT_ENVIRONMENT, Weir, commit, fsck, git
 
 STATES = int(os.environ.get("WEIR_POWERCUT_STATES", "300"))
@@ -332,8 +333,10 @@ class PowerCutTest(unittest.TestCase):
                 self.put_back(cut, rng)
                 self.weir.start()
                 try:
-                    self.assertEqual([path.relative_to(scenario.served) for path in scenario.served.rglob("*")
-                                      if leftovers({str(path.relative_to(scenario.served)): FOLDER})], [])
+                    def left(served=scenario.served):
+                        return [path.relative_to(served) for path in served.rglob("*")
+                                if leftovers({str(path.relative_to(served)): FOLDER})]
+                    wait_until(lambda: not left(), 20, left)  # swept beside the start
                     commit(scenario.work, "after", f"{cut}\n")
                     refs = [ref for push in scenario.pushes for ref in push.updates] or ["refs/heads/main"]
                     self.weir.git("push", "-q", "--force", self.weir.url(f"acme/{scenario.name}.git", self.token),
