@@ -18,10 +18,12 @@ bool take_prefix(std::string_view& text, std::string_view prefix) {
   return true;
 }
 
+// As git writes it. git reads a leading zero as octal: what is checked here must be what it reads.
 bool parse_number(std::string_view text, std::int64_t& value) {
   const char* end = text.data() + text.size();
   const auto [stopped, error] = std::from_chars(text.data(), end, value);
-  return error == std::errc{} && stopped == end && !text.empty() && text[0] != '-';
+  if (error != std::errc{} || stopped != end || text[0] == '-') return false;
+  return text.size() == 1 || text[0] != '0';
 }
 
 bool printable(std::string_view text) {
