@@ -2,7 +2,6 @@
 
 #include <poll.h>
 #include <signal.h>
-#include <unistd.h>
 
 #include <array>
 #include <cerrno>
@@ -11,34 +10,39 @@
 #include "io/fd_ops.h"
 
 namespace weir::git {
+namespace {
+
+auto failed(const char* where, ssize_t result) {
+  return io::fail(io::Errc::system, where, static_cast<int>(-result));
+}
+
+}  // namespace
 
 io::Task<io::Result<std::size_t>> read_pipe(int fd, std::span<std::uint8_t> into,
                                             io::StopToken stop, io::Deadline deadline) {
   for (;;) {
-    const ssize_t got = ::read(fd, into.data(), into.size());
+    const ssize_t got = io::EventLoop::current().backend().read_now(fd, into);
     if (got >= 0) co_return static_cast<std::size_t>(got);
-    if (errno == EINTR) continue;
-    if (errno != EAGAIN) co_return io::fail_errno("read from child");
+    if (got != -EAGAIN) co_return failed("read from child", got);
     const io::Result<std::size_t> ready = co_await io::poll_fd(fd, POLLIN, stop, deadline);
     if (!ready) co_return std::unexpected(ready.error());
   }
 }
 
 std::size_t read_pipe_now(int fd, std::span<std::uint8_t> into) {
-  const ssize_t got = ::read(fd, into.data(), into.size());
+  const ssize_t got = io::EventLoop::current().backend().read_now(fd, into);
   return got > 0 ? static_cast<std::size_t>(got) : 0;
 }
 
 io::Task<io::Result<void>> write_pipe(int fd, std::span<const std::uint8_t> bytes,
                                       io::StopToken stop) {
   while (!bytes.empty()) {
-    const ssize_t written = ::write(fd, bytes.data(), bytes.size());
+    const ssize_t written = io::EventLoop::current().backend().write_now(fd, bytes);
     if (written > 0) {
       bytes = bytes.subspan(static_cast<std::size_t>(written));
       continue;
     }
-    if (errno == EINTR) continue;
-    if (errno != EAGAIN) co_return io::fail_errno("write to child");
+    if (written != -EAGAIN) co_return failed("write to child", written);
     const io::Result<std::size_t> ready = co_await io::poll_fd(fd, POLLOUT, stop);
     if (!ready) co_return std::unexpected(ready.error());
   }

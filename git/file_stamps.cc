@@ -29,17 +29,21 @@ FileStamp FileStamp::of_path(const char* path, bool follow) {
   return errno == ENOENT || errno == ENOTDIR ? FileStamp{} : FileStamp{.bytes = -errno};
 }
 
-bool FileStamp::is_racy_now() const {
+bool FileStamp::is_racy_at(std::int64_t unix_ns) const {
   if (inode == 0) return false;  // its appearance changes the stamp whenever it comes
-  timespec now;
-  clock_gettime(CLOCK_REALTIME, &now);
   // The change time alone: unlike mtime nobody can set it, and every change moves it.
   const io::Duration window = ctime_ns % kSecondNs == 0 ? kCoarseRacyWindow : kRacyWindow;
-  return ctime_ns > to_ns(now) - window.count();
+  return ctime_ns > unix_ns - window.count();
+}
+
+bool FileStamp::is_racy_now() const {
+  timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  return is_racy_at(to_ns(now));
 }
 
 void FileStamps::add(std::string path, const FileStamp& stamp, bool follow) {
-  racy_ = racy_ || stamp.is_racy_now();
+  racy_ = racy_ || stamp.is_racy_at(began_unix_ns_);
   bytes_ += sizeof(Item) + path.size();
   items_.push_back({std::move(path), stamp, follow});
 }

@@ -2,8 +2,8 @@
 // FileStamps: what the files and directories that a snapshot was read from looked like just before
 // they were read. Equal stamps now mean equal content, with one exception that racy() tells: kernel
 // time is as coarse as a clock tick, so a change that follows the read within a tick leaves the
-// stamp as it was. Anything changed within kRacyWindow before it was read is therefore not trusted
-// and must be read again. A value; filled on a pool thread, compared on any.
+// stamp as it was. Anything changed within kRacyWindow before the reading began is therefore not
+// trusted and must be read again. A value; filled on a pool thread, compared on any.
 
 #include <sys/stat.h>
 
@@ -32,12 +32,16 @@ struct FileStamp {
   static FileStamp of(const struct stat& status);
   // Of what is there now; a missing file has the null stamp. `follow`: through symbolic links.
   static FileStamp of_path(const char* path, bool follow);
-  // True if a change right after now could leave the same stamp.
+  // True if a change right after `unix_ns` could leave the same stamp; after now.
+  bool is_racy_at(std::int64_t unix_ns) const;
   bool is_racy_now() const;
 };
 
 class FileStamps {
  public:
+  FileStamps() = default;  // trusts nothing
+  // `began_unix_ns`: before the first file is looked at.
+  explicit FileStamps(std::int64_t began_unix_ns) : began_unix_ns_(began_unix_ns) {}
   void add(std::string path, const FileStamp& stamp, bool follow = false);
   // Stats everything again, about a microsecond each while dentries are hot.
   bool unchanged() const;
@@ -54,6 +58,7 @@ class FileStamps {
     bool follow;
     bool unchanged() const { return FileStamp::of_path(path.c_str(), follow) == stamp; }
   };
+  std::int64_t began_unix_ns_ = 0;
   std::vector<Item> items_;
   std::size_t bytes_ = 0;
   bool racy_ = false;

@@ -53,7 +53,7 @@ std::vector<std::string> parse_shallow(std::string_view content, ObjectFormat fo
 
 io::Result<void> RefReader::read_blocking(std::string& problem) {
   for (int attempt = 1;; ++attempt) {
-    draft_.ref_stamps = {};
+    draft_.ref_stamps = FileStamps(began_unix_ns_);
     auto read = read_once(problem);
     if (!read) return read;
     if (attempt == kReadAttempts || draft_.ref_stamps.unchanged()) break;

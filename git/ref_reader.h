@@ -32,8 +32,11 @@ struct LoadedRefs {
 class RefReader {
  public:
   RefReader(const Repository& repository, std::shared_ptr<const RepositoryConfig> config,
-            FileStamps config_stamps, const LoadedRefs* previous)
-      : repository_(repository), config_(std::move(config)), previous_(previous) {
+            FileStamps config_stamps, const LoadedRefs* previous, std::int64_t began_unix_ns)
+      : repository_(repository),
+        config_(std::move(config)),
+        previous_(previous),
+        began_unix_ns_(began_unix_ns) {
     draft_.config_stamps = std::move(config_stamps);
   }
 
@@ -56,6 +59,7 @@ class RefReader {
   const Repository& repository_;
   const std::shared_ptr<const RepositoryConfig> config_;
   const LoadedRefs* const previous_;
+  const std::int64_t began_unix_ns_;
   LoadedRefs draft_;
   RefSources sources_;
   RefOverlay overlay_;

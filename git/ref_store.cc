@@ -94,8 +94,8 @@ struct State {
   }
 };
 
-FileStamps stamp_files(const std::vector<std::string>& files) {
-  FileStamps stamps;
+FileStamps stamp_files(const std::vector<std::string>& files, std::int64_t began_unix_ns) {
+  FileStamps stamps(began_unix_ns);
   for (const std::string& file : files) {
     stamps.add(file, FileStamp::of_path(file.c_str(), true), true);
   }
@@ -209,7 +209,8 @@ io::Task<io::Result<RefStore::Impl::Configured>> RefStore::Impl::read_config(
   std::vector<std::string> files = {repository->common_dir + "/config",
                                     repository->common_dir + "/objects/info/alternates"};
   for (int attempt = 1;; ++attempt) {
-    auto stamping = pool.run([&files] { return stamp_files(files); });
+    const std::int64_t began_unix_ns = io::EventLoop::current().clock().unix_ns();
+    auto stamping = pool.run([&files, began_unix_ns] { return stamp_files(files, began_unix_ns); });
     auto stamps = co_await std::move(stamping);
     if (!stamps) co_return std::unexpected(stamps.error());
     auto config = co_await workers.read_config(repository, stop, deadline, problem);
@@ -269,10 +270,13 @@ io::Task<RefStore::Impl::Validated> RefStore::Impl::validate(
 
   const bool reftable = configured.config->reftable;
   const ObjectFormat format = configured.config->sha256 ? ObjectFormat::sha256 : ObjectFormat::sha1;
-  RefReader reader(*repository, configured.config, std::move(configured.stamps), previous.get());
+  const std::int64_t began_unix_ns = io::EventLoop::current().clock().unix_ns();
+  RefReader reader(*repository, configured.config, std::move(configured.stamps), previous.get(),
+                   began_unix_ns);
   if (reftable) {
     const std::vector<std::string> tables = {repository->common_dir + "/reftable/tables.list"};
-    auto stamping = pool.run([&tables] { return stamp_files(tables); });
+    auto stamping =
+        pool.run([&tables, began_unix_ns] { return stamp_files(tables, began_unix_ns); });
     auto stamps = co_await std::move(stamping);
     if (!stamps) co_return failed(stamps.error());
     auto listed = co_await workers.list_refs(repository, stop, deadline, result.problem);

@@ -42,7 +42,7 @@ struct GitEnvironment {
   std::string git_config_path;  // Weir's own global config file (safe.directory and so on)
   std::string push_cert_seed;   // secret; "" = signed pushes are not offered
   GitLimits limits;
-  io::LauncherClient* launcher;
+  io::Spawner* launcher;
   WorkerPool* workers;
   RefStore* refs;                 // shared
   ProcessSlots* fetch_slots;      // shared

@@ -1,9 +1,7 @@
 #include "git/worker_pool.h"
 
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/socket.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -13,7 +11,6 @@
 #include "io/fd_ops.h"
 #include "io/metrics.h"
 #include "io/task_scope.h"
-#include "io/unique_fd.h"
 
 namespace weir::git {
 namespace {
@@ -72,10 +69,9 @@ struct WorkerPool::Impl {
     explicit Worker(int limit) : turn(1, static_cast<std::size_t>(limit)) {}
     io::AsyncSemaphore turn;
     std::unique_ptr<io::Subprocess> child;
-    io::UniqueFd socket;
   };
 
-  Impl(io::EventLoop& its_loop, io::LauncherClient& its_launcher, WorkerPoolOptions its_options)
+  Impl(io::EventLoop& its_loop, io::Spawner& its_launcher, WorkerPoolOptions its_options)
       : loop(its_loop), launcher(its_launcher), options(std::move(its_options)) {
     counters();
     for (int i = 0; i < std::max(1, options.workers); ++i) {
@@ -101,7 +97,7 @@ struct WorkerPool::Impl {
   io::Task<bool> pack(const Repository& repository);
 
   io::EventLoop& loop;
-  io::LauncherClient& launcher;
+  io::Spawner& launcher;
   const WorkerPoolOptions options;
   std::vector<std::unique_ptr<Worker>> workers;
   std::size_t queued = 0;
@@ -110,29 +106,21 @@ struct WorkerPool::Impl {
 };
 
 io::Task<io::Result<void>> WorkerPool::Impl::start(Worker& worker, io::Deadline deadline) {
-  int ends[2];
-  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
-    co_return io::fail(io::Errc::unavailable, "socket pair for a git worker", errno);
-  }
-  io::UniqueFd ours(ends[0]);
-  io::UniqueFd theirs(ends[1]);
-  fcntl(ours.get(), F_SETFL, O_NONBLOCK);
   io::SubprocessSpec spec;
   spec.argv = {options.weir_path, "git-worker", "--git", options.git_path};
   spec.env = {"LC_ALL=C", "PATH=/usr/local/bin:/usr/bin:/bin"};
   spec.data_bytes_max = kDataLimited ? options.data_bytes_max : 0;
   spec.files_max = kWorkerFilesMax;
-  spec.extra_fd = theirs.get();
+  spec.channel = true;
   auto child = co_await launcher.spawn(std::move(spec), deadline);
   if (!child) co_return std::unexpected(child.error());
   worker.child = std::move(*child);
-  worker.socket = std::move(ours);
   co_return io::Result<void>{};
 }
 
 io::Task<void> WorkerPool::Impl::discard(Worker& worker) {
-  worker.socket.reset();
   if (worker.child == nullptr) co_return;
+  worker.child->close_channel();
   counters().restarts.add();
   worker.child->kill(SIGKILL);
   co_await worker.child->wait({}, io::Deadline::after(loop.now(), kCloseGrace));
@@ -143,7 +131,7 @@ io::Task<io::Result<WorkerReply>> WorkerPool::Impl::exchange(Worker& worker,
                                                              const std::string& frame,
                                                              io::StopToken stop,
                                                              io::Deadline deadline) {
-  const int fd = worker.socket.get();
+  const int fd = worker.child->channel_fd();
   std::span<const std::uint8_t> rest(reinterpret_cast<const std::uint8_t*>(frame.data()),
                                      frame.size());
   while (!rest.empty()) {
@@ -227,7 +215,7 @@ io::Task<io::Result<WorkerReply>> WorkerPool::Impl::call(
   co_return io::fail(io::Errc::unavailable, "git worker died");
 }
 
-WorkerPool::WorkerPool(io::EventLoop& loop, io::LauncherClient& launcher, WorkerPoolOptions options)
+WorkerPool::WorkerPool(io::EventLoop& loop, io::Spawner& launcher, WorkerPoolOptions options)
     : impl_(std::make_unique<Impl>(loop, launcher, std::move(options))) {}
 
 WorkerPool::~WorkerPool() = default;
@@ -358,7 +346,7 @@ io::Task<void> WorkerPool::close() {
       turn = co_await worker->turn.acquire();
     }
     if (worker->child == nullptr) continue;
-    worker->socket.reset();
+    worker->child->close_channel();
     const auto ended =
         co_await worker->child->wait({}, io::Deadline::after(impl_->loop.now(), kCloseGrace));
     if (!ended && worker->child != nullptr) worker->child->kill(SIGKILL);

@@ -37,7 +37,7 @@ enum class WantVerdict : std::uint8_t { allowed, refused };
 
 class WorkerPool {
  public:
-  WorkerPool(io::EventLoop& loop, io::LauncherClient& launcher, WorkerPoolOptions options);
+  WorkerPool(io::EventLoop& loop, io::Spawner& launcher, WorkerPoolOptions options);
   ~WorkerPool();
 
   // `problem` receives a text for the user when the configuration is malformed.

@@ -4,9 +4,13 @@
 // and stats() are made on the loop thread. Completions are collected by wait() and run by the loop
 // afterwards.
 
+#include <unistd.h>
+
 #include <atomic>
+#include <cerrno>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -52,6 +56,14 @@ class Backend {
   virtual void cancel(Op& op) = 0;
   // shutdown(2) of a socket, at once; fails silently when it is not connected any more.
   virtual void shut_down(int fd, int how) { ::shutdown(fd, how); }
+  // read(2) and write(2) of a non-blocking pipe, at once: what is there, what fits; or -errno,
+  // -EAGAIN where the caller has to wait (OpKind::poll).
+  virtual ssize_t read_now(int fd, std::span<std::uint8_t> into) {
+    return or_errno([&] { return ::read(fd, into.data(), into.size()); });
+  }
+  virtual ssize_t write_now(int fd, std::span<const std::uint8_t> bytes) {
+    return or_errno([&] { return ::write(fd, bytes.data(), bytes.size()); });
+  }
   // Binds the backend to the calling thread (the loop thread), once, before the first wait().
   virtual Result<void> start() = 0;
   // Submits what is pending, waits until a completion, wake() or `until` (nullopt: no limit; a past
@@ -76,6 +88,16 @@ class Backend {
  protected:
   virtual void do_submit(Op& op) = 0;
   BackendStats stats_;
+
+ private:
+  template <typename Call>
+  static ssize_t or_errno(Call call) {
+    ssize_t result = 0;
+    do {
+      result = call();
+    } while (result < 0 && errno == EINTR);
+    return result < 0 ? -errno : result;
+  }
 };
 
 }  // namespace weir::io

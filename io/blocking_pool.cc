@@ -4,7 +4,7 @@ namespace weir::io {
 
 static_assert(kBlockingQueueMax <= kMailboxMax / 4, "results find room in one loop's mailbox");
 
-BlockingPool::BlockingPool(int threads) {
+BlockingThreads::BlockingThreads(int threads) {
   WEIR_CHECK(threads > 0);
   queued_gauge_ = Metrics::instance().gauge("weir_blocking_queue", "",
                                             "Jobs that wait for a thread of the blocking pool.");
@@ -13,18 +13,22 @@ BlockingPool::BlockingPool(int threads) {
   for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { thread_main(); });
 }
 
-BlockingPool::~BlockingPool() {
+BlockingThreads::~BlockingThreads() {
   jobs_.give(static_cast<std::uint32_t>(threads_.size()));
   for (std::thread& thread : threads_) thread.join();
 }
 
-bool BlockingPool::push(Mailbox::Work job) {
+bool BlockingThreads::push(Job job) {
   if (queued_.fetch_add(1, std::memory_order_relaxed) >= kBlockingQueueMax) {
     queued_.fetch_sub(1, std::memory_order_relaxed);
+    refused_.add();
     return false;
   }
   queued_gauge_.add(1);
-  incoming_.push(std::move(job));
+  incoming_.push([job = std::move(job)]() mutable {
+    job.work();
+    job.done();
+  });
   jobs_.give();
   return true;
 }
@@ -32,20 +36,17 @@ bool BlockingPool::push(Mailbox::Work job) {
 bool BlockingPool::Awaiter::await_suspend(std::coroutine_handle<> awaiting) {
   handle = awaiting;
   EventLoop& loop = EventLoop::current();
-  accepted = pool.push([this, &loop] {
-    work();
-    loop.post([this, &loop] { loop.schedule(*this); });
-  });
-  if (!accepted) pool.refused_.add();
+  accepted = pool.push(
+      {[this] { work(); }, [this, &loop] { loop.post([this, &loop] { loop.schedule(*this); }); }});
   return accepted;  // false: resumes at once
 }
 
 void BlockingPool::let_go(std::shared_ptr<const void> last) {
-  if (EventLoop::in_turn()) push([held = std::move(last)] {});
+  if (EventLoop::in_turn()) push({[held = std::move(last)] {}, [] {}});
   // Else, or if there was no room, it is freed here.
 }
 
-void BlockingPool::thread_main() {
+void BlockingThreads::thread_main() {
   for (;;) {
     jobs_.take();
     Mailbox::Work job;

@@ -1,9 +1,9 @@
 #pragma once
-// BlockingPool: a few threads for file-system calls that may block (reading refs, syncfs) and for
-// computations that would hold up a loop. Bounded: at most kBlockingQueueMax waiting jobs; beyond
-// that run() fails with Errc::limit. Jobs do bounded work and never touch loop state; results come
-// back through the loop's mailbox. A job that has started is not interrupted: run() then waits for
-// it although its caller was cancelled.
+// BlockingPool: where file-system calls run that may block (reading refs, syncfs) and computations
+// that would hold up a loop; BlockingThreads: a few threads. Bounded: at most kBlockingQueueMax
+// waiting jobs; beyond that run() fails with Errc::limit. Jobs do bounded work and never touch loop
+// state; results come back through the loop's mailbox. A job that has started is not interrupted:
+// run() then waits for it although its caller was cancelled.
 
 #include <atomic>
 #include <coroutine>
@@ -29,8 +29,7 @@ inline constexpr std::size_t kBlockingQueueMax = 4096;  // > requests in flight 
 
 class BlockingPool {
  public:
-  explicit BlockingPool(int threads);
-  ~BlockingPool();  // finishes what is queued; before the loops it answers to end
+  virtual ~BlockingPool() = default;
 
   // Runs `job` (T()) on a pool thread and resumes the caller on its loop.
   template <typename Job>
@@ -51,7 +50,13 @@ class BlockingPool {
     return {there, [this, owned = std::move(owned)](T*) mutable { let_go(std::move(owned)); }};
   }
 
-  std::size_t queued() const { return queued_.load(std::memory_order_relaxed); }
+ protected:
+  struct Job {
+    Mailbox::Work work;
+    Mailbox::Work done;  // tells the loop; after `work`, on the same thread
+  };
+  // Runs the job once, later; loops never wait here. False: the queue is full.
+  virtual bool push(Job job) = 0;
 
  private:
   struct Awaiter : ReadyNode {
@@ -64,10 +69,17 @@ class BlockingPool {
     bool accepted = false;
   };
   void let_go(std::shared_ptr<const void> last);
-  void thread_main();
+};
 
-  // False: the queue is full. Loops never wait for a pool thread here.
-  bool push(Mailbox::Work job);
+class BlockingThreads final : public BlockingPool {
+ public:
+  explicit BlockingThreads(int threads);
+  ~BlockingThreads() override;  // finishes what is queued; before the loops it answers to end
+  std::size_t queued() const { return queued_.load(std::memory_order_relaxed); }
+
+ private:
+  bool push(Job job) override;
+  void thread_main();
 
   std::atomic<std::size_t> queued_{0};
   Mailbox incoming_;

@@ -29,6 +29,9 @@ class SystemClock final : public Clock {
 
 class ManualClock final : public Clock {
  public:
+  // The unix time of an Instant of 0.
+  explicit ManualClock(std::int64_t unix_offset_ns = 1'700'000'000'000'000'000)
+      : unix_offset_ns_(unix_offset_ns) {}
   Instant now() const override { return now_; }
   std::int64_t unix_ns() const override {
     return now_.time_since_epoch().count() + unix_offset_ns_;
@@ -37,7 +40,7 @@ class ManualClock final : public Clock {
 
  private:
   Instant now_{Duration{1'000'000'000}};
-  std::int64_t unix_offset_ns_ = 1'700'000'000'000'000'000;
+  std::int64_t unix_offset_ns_;
 };
 
 // A point in time after which the caller no longer wants the answer.

@@ -21,7 +21,7 @@ namespace weir::io {
 namespace {
 
 constexpr std::size_t kStackBytes = 128 * 1024;  // the child's until its execve
-constexpr int kExtraTarget = 3;
+constexpr int kChannelTarget = 3;
 
 struct Limit {
   __rlimit_resource resource;
@@ -70,7 +70,7 @@ constexpr int kShareMemory = CLONE_VM;
   }
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) give_up(start, "no_new_privs");
   int first_closed = 0;
-  for (int target = 0; target <= kExtraTarget; ++target) {
+  for (int target = 0; target <= kChannelTarget; ++target) {
     const int source = start.sources[target];
     if (source < 0) continue;
     if (dup2(source, target) < 0) give_up(start, "dup2");
@@ -129,20 +129,19 @@ std::expected<StartedChild, ChildStartError> start_child(const SubprocessSpec& s
     if (!rules)
       return std::unexpected(ChildStartError{rules.error().sys_errno, rules.error().where});
     file_rules = std::move(*rules);
-    WEIR_CHECK(!file_rules.valid() || file_rules.get() > kExtraTarget);
+    WEIR_CHECK(!file_rules.valid() || file_rules.get() > kChannelTarget);
   }
   const std::vector<char*> argv = c_strings(spec.argv);
   const std::vector<char*> env = c_strings(spec.env);
-  const bool has_extra = spec.extra_fd >= 0;
-  WEIR_CHECK(descriptors.size() == 2U + (spec.merge_stderr ? 0U : 1U) + (has_extra ? 1U : 0U));
-  for (const int fd : descriptors) WEIR_CHECK(fd > kExtraTarget);
+  WEIR_CHECK(descriptors.size() == 2U + (spec.merge_stderr ? 0U : 1U) + (spec.channel ? 1U : 0U));
+  for (const int fd : descriptors) WEIR_CHECK(fd > kChannelTarget);
   ChildStart start = {
       .program = spec.argv[0].c_str(),
       .argv = argv.data(),
       .env = env.data(),
       .working_directory = spec.working_directory.empty() ? "/" : spec.working_directory.c_str(),
       .sources = {descriptors[0], descriptors[1], descriptors[spec.merge_stderr ? 1 : 2],
-                  has_extra ? descriptors.back() : -1},
+                  spec.channel ? descriptors.back() : -1},
       .launcher = spec.may_finish ? 0 : getpid(),
       .nice = spec.nice,
       .file_rules = file_rules.get(),

@@ -18,7 +18,7 @@ enum class Kind : std::uint8_t {
   exited,
 };
 
-constexpr std::uint8_t kMergeStderr = 1, kHasExtra = 2, kMayFinish = 4;
+constexpr std::uint8_t kMergeStderr = 1, kChannel = 2, kMayFinish = 4;
 
 class Writer {
  public:
@@ -127,7 +127,7 @@ std::vector<std::uint8_t> write_spawn(const SpawnRequest& request) {
   out.number(spec.data_bytes_max);
   out.number(spec.file_bytes_max);
   out.number(spec.files_max);
-  out.number((spec.merge_stderr ? kMergeStderr : 0U) | (spec.extra_fd >= 0 ? kHasExtra : 0U) |
+  out.number((spec.merge_stderr ? kMergeStderr : 0U) | (spec.channel ? kChannel : 0U) |
              (spec.may_finish ? kMayFinish : 0U));
   return out.take();
 }
@@ -146,9 +146,9 @@ SpawnRequest read_spawn(Reader& in) {
   spec.data_bytes_max = in.number();
   spec.file_bytes_max = in.number();
   spec.files_max = in.number();
-  const std::uint64_t flags = in.number(0, kMergeStderr | kHasExtra | kMayFinish);
+  const std::uint64_t flags = in.number(0, kMergeStderr | kChannel | kMayFinish);
   spec.merge_stderr = (flags & kMergeStderr) != 0;
-  spec.extra_fd = (flags & kHasExtra) != 0 ? 0 : -1;
+  spec.channel = (flags & kChannel) != 0;
   spec.may_finish = (flags & kMayFinish) != 0;
   return request;
 }

@@ -21,11 +21,11 @@ inline constexpr std::size_t kChildrenPerClientMax = 1024;
 inline constexpr std::uint64_t kChildFilesMax = 1024 * 1024;
 
 // Requests. Ids are the client's; one is used once.
-struct SpawnRequest {  // descriptors: the child's 0, 1, [2 unless merge_stderr], [3 if has_extra]
+struct SpawnRequest {  // descriptors: the child's 0, 1, [2 unless merge_stderr], [3 if channel]
   std::uint64_t id = 0;
-  SubprocessSpec spec;  // extra_fd is not sent: only whether there is one
+  SubprocessSpec spec;
   std::size_t descriptor_count() const {
-    return 2U + (spec.merge_stderr ? 0U : 1U) + (spec.extra_fd >= 0 ? 1U : 0U);
+    return 2U + (spec.merge_stderr ? 0U : 1U) + (spec.channel ? 1U : 0U);
   }
 };
 // The child outlives its client; its output is then read to nowhere so that it never meets SIGPIPE.

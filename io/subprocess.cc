@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -42,6 +43,15 @@ Result<Pipe> make_pipe(bool child_reads, bool bulk) {
   return made;
 }
 
+Result<Pipe> make_channel() {
+  int ends[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
+    return fail_errno("socketpair");
+  Pipe made{UniqueFd(ends[0]), UniqueFd(ends[1])};
+  if (fcntl(made.ours.get(), F_SETFL, O_NONBLOCK) != 0) return fail_errno("fcntl socketpair");
+  return made;
+}
+
 bool signal_process(int pidfd, int signal) {
   return syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0) == 0;
 }
@@ -52,6 +62,32 @@ void close_end(int& fd) {
 }
 
 }  // namespace
+
+class LauncherClient::Child final : public Subprocess {
+ public:
+  Child(Impl& client, std::uint64_t id, void* connection)
+      : client_(client), id_(id), connection_(connection) {}
+  ~Child() override;
+  void close_stdin() override { close_end(stdin_fd_); }
+  void close_channel() override { close_end(channel_fd_); }
+  void kill(int signal) override;
+  Task<Result<ExitStatus>> wait(StopToken stop, Deadline deadline) override;
+  void release_to_finish() override;
+
+ private:
+  friend class LauncherClient;
+  friend struct Impl;
+  void launcher_lost();
+
+  Impl& client_;
+  const std::uint64_t id_;
+  void* const connection_;  // to the launcher that made it
+  int pidfd_ = -1;
+  bool finishing_ = false;
+  bool lost_ = false;  // the launcher died: the exit status will never come
+  ExitStatus status_;
+  Signal exit_signal_;
+};
 
 struct LauncherClient::Impl {
   struct Outgoing {
@@ -67,7 +103,7 @@ struct LauncherClient::Impl {
     std::deque<Outgoing> queue;
   };
   struct PendingSpawn {
-    std::unique_ptr<Subprocess> child;
+    std::unique_ptr<Child> child;
     Connection* connection = nullptr;
     Signal answered;
     std::optional<Error> error;
@@ -81,7 +117,7 @@ struct LauncherClient::Impl {
   void handle(Connection& connection, const LauncherReply& reply,
               std::vector<UniqueFd> descriptors);
   bool send(Connection& connection, Outgoing message);
-  bool request(const Subprocess& child, const LauncherRequest& what,
+  bool request(const Child& child, const LauncherRequest& what,
                std::vector<UniqueFd> descriptors = {});
   Task<void> flush(Connection& connection);
   void lost(Connection& connection);
@@ -91,7 +127,7 @@ struct LauncherClient::Impl {
   bool closed = false;
   std::uint64_t last_id = 0;
   std::map<std::uint64_t, PendingSpawn*> pending;
-  std::map<std::uint64_t, Subprocess*> children;  // running, and their launcher lives
+  std::map<std::uint64_t, Child*> children;  // running, and their launcher lives
   TaskScope scope;
 };
 
@@ -131,7 +167,7 @@ void LauncherClient::Impl::handle(Connection& connection, const LauncherReply& r
   if (const auto* exited = std::get_if<ExitedReply>(&reply)) {
     const auto found = children.find(exited->id);
     if (found == children.end()) return;
-    Subprocess& child = *found->second;
+    Child& child = *found->second;
     children.erase(found);
     child.status_ = exited->status;
     child.exited_ = true;
@@ -194,7 +230,7 @@ Task<void> LauncherClient::Impl::flush(Connection& connection) {
   }
 }
 
-bool LauncherClient::Impl::request(const Subprocess& child, const LauncherRequest& what,
+bool LauncherClient::Impl::request(const Child& child, const LauncherRequest& what,
                                    std::vector<UniqueFd> descriptors) {
   if (!children.contains(child.id_)) return false;
   return send(*static_cast<Connection*>(child.connection_),
@@ -244,8 +280,7 @@ Task<Result<std::unique_ptr<Subprocess>>> LauncherClient::spawn(SubprocessSpec s
   if (!in) co_return std::unexpected(in.error());
   if (!out) co_return std::unexpected(out.error());
   Impl::PendingSpawn pending;
-  pending.child.reset(new Subprocess(*this, id));
-  pending.child->connection_ = &connection;
+  pending.child = std::make_unique<Child>(impl, id, &connection);
   pending.connection = &connection;
   Impl::Outgoing message{std::move(*bytes), {}};
   message.descriptors.push_back(std::move(in->childs));
@@ -258,9 +293,11 @@ Task<Result<std::unique_ptr<Subprocess>>> LauncherClient::spawn(SubprocessSpec s
     message.descriptors.push_back(std::move(err->childs));
     pending.child->stderr_fd_ = err->ours.release();
   }
-  if (spec.extra_fd >= 0) {
-    message.descriptors.emplace_back(fcntl(spec.extra_fd, F_DUPFD_CLOEXEC, 0));
-    if (!message.descriptors.back().valid()) co_return fail_errno("extra descriptor");
+  if (spec.channel) {
+    Result<Pipe> channel = make_channel();
+    if (!channel) co_return std::unexpected(channel.error());
+    message.descriptors.push_back(std::move(channel->childs));
+    pending.child->channel_fd_ = channel->ours.release();
   }
 
   if (!impl.send(connection, std::move(message))) co_return fail(Errc::unavailable, "launcher");
@@ -294,10 +331,8 @@ std::size_t LauncherClient::children() const {
   return impl_->children.size();
 }
 
-Subprocess::Subprocess(LauncherClient& client, std::uint64_t id) : client_(client), id_(id) {}
-
-Subprocess::~Subprocess() {
-  LauncherClient::Impl& impl = *client_.impl_;
+LauncherClient::Child::~Child() {
+  Impl& impl = client_;
   if (impl.children.contains(id_)) {
     if (finishing_) {
       impl.request(*this, LetGoRequest{id_});
@@ -309,22 +344,19 @@ Subprocess::~Subprocess() {
   close_end(stdin_fd_);
   close_end(stdout_fd_);
   close_end(stderr_fd_);
+  close_end(channel_fd_);
   close_end(pidfd_);
 }
 
-void Subprocess::close_stdin() {
-  close_end(stdin_fd_);
-}
-
-void Subprocess::kill(int signal) {
+void LauncherClient::Child::kill(int signal) {
   if (exited_ || pid_ <= 0) return;
   // The launcher knows whether the pid is still this child's.
-  if (client_.impl_->request(*this, KillRequest{id_, signal})) return;
+  if (client_.request(*this, KillRequest{id_, signal})) return;
   // Without it: once the pidfd says that the process is there, so is its group.
   if (pidfd_ >= 0 && signal_process(pidfd_, 0)) ::kill(-pid_, signal);
 }
 
-void Subprocess::launcher_lost() {
+void LauncherClient::Child::launcher_lost() {
   WEIR_CHECK(pid_ > 1);
   lost_ = true;
   if (!finishing_) {
@@ -336,7 +368,7 @@ void Subprocess::launcher_lost() {
   exit_signal_.notify();
 }
 
-Task<Result<ExitStatus>> Subprocess::wait(StopToken stop, Deadline deadline) {
+Task<Result<ExitStatus>> LauncherClient::Child::wait(StopToken stop, Deadline deadline) {
   while (!exited_) {
     if (lost_) {
       const Result<std::size_t> ended = co_await poll_fd(pidfd_, POLLIN, stop, deadline);
@@ -351,7 +383,7 @@ Task<Result<ExitStatus>> Subprocess::wait(StopToken stop, Deadline deadline) {
   co_return status_;
 }
 
-void Subprocess::release_to_finish() {
+void LauncherClient::Child::release_to_finish() {
   if (finishing_ || exited_) return;
   finishing_ = true;
   std::vector<UniqueFd> outputs;
@@ -359,7 +391,7 @@ void Subprocess::release_to_finish() {
     if (fd >= 0) outputs.emplace_back(fcntl(fd, F_DUPFD_CLOEXEC, 0));
   }
   std::erase_if(outputs, [](const UniqueFd& output) { return !output.valid(); });
-  client_.impl_->request(*this, FinishRequest{id_}, std::move(outputs));
+  client_.request(*this, FinishRequest{id_}, std::move(outputs));
 }
 
 }  // namespace weir::io

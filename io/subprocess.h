@@ -1,11 +1,11 @@
 #pragma once
-// Subprocess and LauncherClient: children of the server, made by the launcher process so that no
-// loop process ever forks. One LauncherClient per loop thread, over a SEQPACKET socket to the
-// launcher. Children: own process group, pidfd, stdio on 1 MiB pipes or given descriptors, closed
-// descriptors, no_new_privs, rlimits, nice. If the launcher dies, spawns in flight end with
-// Errc::unavailable and reconnect() takes the socket of the next one; running children are killed
-// by the kernel (PDEATHSIG, unless SubprocessSpec::may_finish) and by us (unless they are
-// finishing). Wire format: io/launcher_protocol.h.
+// Subprocess and Spawner: children of the server. LauncherClient has them made by the launcher
+// process, so that no loop process ever forks. One LauncherClient per loop thread, over a SEQPACKET
+// socket to the launcher. Children: own process group, pidfd, stdio on 1 MiB pipes, if wanted a
+// socket to us, closed descriptors, no_new_privs, rlimits, nice. If the launcher dies, spawns in
+// flight end with Errc::unavailable and reconnect() takes the socket of the next one; running
+// children are killed by the kernel (PDEATHSIG, unless SubprocessSpec::may_finish) and by us
+// (unless they are finishing). Wire format: io/launcher_protocol.h.
 
 #include <sys/types.h>
 
@@ -41,8 +41,7 @@ struct SubprocessSpec {
   bool merge_stderr = false;         // stderr into stdout (hook output)
   // The child may be let finish later (a push): then the kernel does not kill it with its launcher.
   bool may_finish = false;
-  // A descriptor (borrowed for the spawn) to become the child's descriptor 3: workers' socket.
-  int extra_fd = -1;
+  bool channel = false;  // a stream socket to us as the child's descriptor 3 (workers)
 };
 
 struct ExitStatus {
@@ -52,53 +51,51 @@ struct ExitStatus {
   std::uint64_t rss_bytes_max = 0;
 };
 
-class LauncherClient;
-
 // A running or ended child. Loop thread only. Destroying it kills the process group if it still
-// runs (unless release_to_finish() was called) and closes our pipe ends.
+// runs (unless release_to_finish() was called) and closes our ends.
 class Subprocess {
  public:
-  ~Subprocess();
+  virtual ~Subprocess() = default;
   pid_t pid() const { return pid_; }
   std::uint64_t start_ticks() const { return start_ticks_; }  // /proc/<pid>/stat field 22
   int stdin_fd() const { return stdin_fd_; }                  // -1 once closed
   int stdout_fd() const { return stdout_fd_; }
-  int stderr_fd() const { return stderr_fd_; }  // -1 when merged
-  void close_stdin();
+  int stderr_fd() const { return stderr_fd_; }    // -1 when merged
+  int channel_fd() const { return channel_fd_; }  // -1 unless asked for, and once closed
+  virtual void close_stdin() = 0;
+  virtual void close_channel() = 0;
   // Signals the whole process group.
-  void kill(int signal);
+  virtual void kill(int signal) = 0;
   bool exited() const { return exited_; }
   // After a stop or deadline the child still runs; the caller decides. Errc::unavailable: the
   // launcher died; the process has ended, but how is not known.
-  Task<Result<ExitStatus>> wait(StopToken stop, Deadline deadline);
+  virtual Task<Result<ExitStatus>> wait(StopToken stop, Deadline deadline) = 0;
   // From now on the child may finish although we die or let go of it (a push with complete input).
-  void release_to_finish();
+  virtual void release_to_finish() = 0;
 
- private:
-  friend class LauncherClient;
-  Subprocess(LauncherClient& client, std::uint64_t id);
-  void launcher_lost();
-  LauncherClient& client_;
-  std::uint64_t id_;
+ protected:
   pid_t pid_ = -1;
   std::uint64_t start_ticks_ = 0;
-  int pidfd_ = -1;
-  int stdin_fd_ = -1, stdout_fd_ = -1, stderr_fd_ = -1;
+  int stdin_fd_ = -1, stdout_fd_ = -1, stderr_fd_ = -1, channel_fd_ = -1;
   bool exited_ = false;
-  bool finishing_ = false;
-  bool lost_ = false;  // the launcher died: the exit status will never come
-  ExitStatus status_;
-  Signal exit_signal_;
-  void* connection_ = nullptr;  // to the launcher that made it
 };
 
-class LauncherClient {
+// Who makes children. Loop thread only.
+class Spawner {
+ public:
+  virtual ~Spawner() = default;
+  // Our ends of its pipes and channel are non-blocking, the child's blocking.
+  virtual Task<Result<std::unique_ptr<Subprocess>>> spawn(SubprocessSpec spec,
+                                                          Deadline deadline) = 0;
+};
+
+class LauncherClient final : public Spawner {
  public:
   LauncherClient(EventLoop& loop, int socket_fd);
-  ~LauncherClient();
+  ~LauncherClient() override;
 
-  // Pipes are made here (kChildPipeBytes); ours are non-blocking, the child's blocking.
-  Task<Result<std::unique_ptr<Subprocess>>> spawn(SubprocessSpec spec, Deadline deadline);
+  // Pipes are made here (kChildPipeBytes).
+  Task<Result<std::unique_ptr<Subprocess>>> spawn(SubprocessSpec spec, Deadline deadline) override;
   // Replaces a dead launcher's socket. Loop thread.
   void reconnect(int socket_fd);
   // Ends the client: no further spawns; waits until its receive has been joined.
@@ -106,7 +103,7 @@ class LauncherClient {
   std::size_t children() const;
 
  private:
-  friend class Subprocess;
+  class Child;
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

@@ -176,7 +176,7 @@ bool ServingProcess::prepare(std::string& problem) {
   tell_certificate_expiry();
 
   authenticator_ = std::make_unique<Authenticator>(tokens_, clock_);
-  blocking_ = std::make_unique<io::BlockingPool>(kBlockingThreads);
+  blocking_ = std::make_unique<io::BlockingThreads>(kBlockingThreads);
   locator_ = std::make_unique<Locator>(config_.root, *blocking_, clock_);
   admission_ = std::make_unique<AdmissionDoor>(config_.limits.requests_in_flight_max);
   request_metrics_ = std::make_unique<RequestMetrics>();

@@ -49,7 +49,7 @@ TEST(FileStamps, do_not_trust_a_young_change_but_trust_it_later) {
   const ScratchRepository scratch;
   scratch.write("file", "one");
   const std::string path = scratch.path() + "/file";
-  FileStamps young;
+  FileStamps young(io::SystemClock().unix_ns());
   young.add(path, FileStamp::of_path(path.c_str(), false));
   EXPECT_TRUE(young.racy());
   // Setting mtime back does not make it look old.
@@ -57,7 +57,7 @@ TEST(FileStamps, do_not_trust_a_young_change_but_trust_it_later) {
   EXPECT_TRUE(FileStamp::of_path(path.c_str(), false).is_racy_now());
   while (FileStamp::of_path(path.c_str(), false).is_racy_now()) {
   }
-  FileStamps old;
+  FileStamps old(io::SystemClock().unix_ns());
   old.add(path, FileStamp::of_path(path.c_str(), false));
   EXPECT_FALSE(old.racy());
   EXPECT_FALSE(FileStamp::of_path("/nonexistent/x", false).is_racy_now());

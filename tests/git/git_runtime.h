@@ -52,7 +52,7 @@ class GitRuntime {
   std::unique_ptr<io::TestLoop> loop;
   std::unique_ptr<io::LauncherClient> launcher;
   std::unique_ptr<WorkerPool> workers;
-  io::BlockingPool blocking{1};
+  io::BlockingThreads blocking{1};
 
  private:
   pid_t launcher_pid_ = -1;

@@ -33,7 +33,7 @@ class SyncCoalescerTest : public testing::Test {
   int ok = 0;
   int failed = 0;
   io::TaskScope scope;
-  io::BlockingPool pool{2};
+  io::BlockingThreads pool{2};
   SyncCoalescer coalescer{pool, [this](int) { return sync(); }};
 };
 
@@ -70,7 +70,7 @@ TEST_F(SyncCoalescerTest, a_missing_folder_is_a_failure) {
 
 TEST(SyncCoalescer, syncs_a_real_file_system) {
   io::TestLoop test;
-  io::BlockingPool pool(1);
+  io::BlockingThreads pool(1);
   SyncCoalescer coalescer(pool);
   EXPECT_TRUE(test.run(coalescer.sync("/tmp")).has_value());
 }

@@ -15,7 +15,7 @@ namespace {
 
 TEST(BlockingPool, runs_the_job_elsewhere_and_resumes_here) {
   TestLoop test;
-  BlockingPool pool(2);
+  BlockingThreads pool(2);
   const auto body = [](BlockingPool& workers) -> Task<Result<std::thread::id>> {
     const auto job = [] { return std::this_thread::get_id(); };
     const Result<std::thread::id> ran = co_await workers.run(job);
@@ -34,7 +34,7 @@ Task<void> count_one(BlockingPool& pool, std::atomic<int>& done) {
 }
 
 TEST(BlockingPool, many_jobs_of_several_loops_all_come_back) {
-  BlockingPool pool(3);
+  BlockingThreads pool(3);
   std::atomic<int> done{0};
   const auto serve = [&pool, &done] {
     TestLoop test;
@@ -59,7 +59,7 @@ Task<void> wait_for(BlockingPool& pool, std::latch& released) {
 
 TEST(BlockingPool, refuses_when_its_queue_is_full) {
   TestLoop test;
-  BlockingPool pool(1);
+  BlockingThreads pool(1);
   std::latch released(1);
   TaskScope scope;
   scope.spawn(wait_for(pool, released));
@@ -86,7 +86,7 @@ struct Owned {
 
 TEST(BlockingPool, frees_what_a_loop_lets_go_in_its_turn) {
   TestLoop test;
-  BlockingPool pool(1);
+  BlockingThreads pool(1);
   std::promise<std::thread::id> freed_by;
   auto owned = pool.freed_here(std::make_shared<Owned>(freed_by));
   auto copy = owned;
@@ -103,7 +103,7 @@ TEST(BlockingPool, frees_what_a_loop_lets_go_in_its_turn) {
 
 TEST(BlockingPool, leaves_it_to_other_threads_to_free_what_they_let_go) {
   std::promise<std::thread::id> freed_by;
-  BlockingPool pool(1);
+  BlockingThreads pool(1);
   pool.freed_here(std::make_shared<Owned>(freed_by)).reset();
   EXPECT_EQ(freed_by.get_future().get(), std::this_thread::get_id());
 }

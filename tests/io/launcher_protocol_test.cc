@@ -25,7 +25,7 @@ SpawnRequest good_spawn() {
   request.spec.files_max = 64;
   request.spec.merge_stderr = true;
   request.spec.may_finish = true;
-  request.spec.extra_fd = 9;
+  request.spec.channel = true;
   return request;
 }
 
@@ -47,7 +47,7 @@ TEST(LauncherProtocol, a_spawn_request_comes_back_as_it_was_sent) {
   EXPECT_EQ(spawn.spec.files_max, 64U);
   EXPECT_TRUE(spawn.spec.merge_stderr);
   EXPECT_TRUE(spawn.spec.may_finish);
-  EXPECT_EQ(spawn.descriptor_count(), 3U);  // 0, 1, extra
+  EXPECT_EQ(spawn.descriptor_count(), 3U);  // 0, 1, channel
 }
 
 TEST(LauncherProtocol, the_other_messages_come_back_as_they_were_sent) {

@@ -96,13 +96,14 @@ class LauncherTest : public testing::Test {
     return spec;
   }
 
-  void request_spawn(UniqueFd& client, const SubprocessSpec& spec, TestChild& child) {
+  void request_spawn(UniqueFd& client, const SubprocessSpec& spec, TestChild& child,
+                     int channel = -1) {
     int in[2], out[2], err[2];
     ASSERT_EQ(pipe2(in, O_CLOEXEC) | pipe2(out, O_CLOEXEC) | pipe2(err, O_CLOEXEC), 0);
     child.id = ++last_id_;
     std::vector<int> descriptors = {in[0], out[1]};
     if (!spec.merge_stderr) descriptors.push_back(err[1]);
-    if (spec.extra_fd >= 0) descriptors.push_back(spec.extra_fd);
+    if (spec.channel) descriptors.push_back(channel);
     send(client, SpawnRequest{child.id, spec}, descriptors);
     close(in[0]);
     close(out[1]);
@@ -112,9 +113,9 @@ class LauncherTest : public testing::Test {
     child.err.reset(err[0]);
   }
 
-  TestChild spawn(const SubprocessSpec& spec) {
+  TestChild spawn(const SubprocessSpec& spec, int channel = -1) {
     TestChild child;
-    request_spawn(client_, spec, child);
+    request_spawn(client_, spec, child, channel);
     const auto reply = next_reply(client_, &child.pidfd);
     if (!reply || !std::holds_alternative<SpawnedReply>(*reply)) {
       ADD_FAILURE() << "not spawned";
@@ -174,12 +175,12 @@ TEST_F(LauncherTest, a_child_reads_writes_and_its_exit_and_costs_are_told) {
 }
 
 TEST_F(LauncherTest, a_child_sees_only_what_it_was_given) {
-  int extra[2];
-  ASSERT_EQ(pipe2(extra, O_CLOEXEC), 0);
+  int channel[2];
+  ASSERT_EQ(pipe2(channel, O_CLOEXEC), 0);
   SubprocessSpec spec = shell(
       "read go; for fd in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do"
       " [ -e /proc/$$/fd/$fd ] && echo fd $fd; done;"
-      "echo extra >&3; grep -E '^(NoNewPrivs|SigIgn|SigBlk)' /proc/self/status;"
+      "echo hello >&3; grep -E '^(NoNewPrivs|SigIgn|SigBlk)' /proc/self/status;"
       "read pid name state parent group rest < /proc/$$/stat; [ $pid = $group ] && echo leader;"
       "nice; ulimit -n; ulimit -c; pwd; cat /proc/self/oom_score_adj; env; echo err >&2");
   spec.env = {"PATH=/usr/bin:/bin", "GIT_PROTOCOL=version=2"};
@@ -187,9 +188,9 @@ TEST_F(LauncherTest, a_child_sees_only_what_it_was_given) {
   spec.nice = 11;
   spec.files_max = 77;
   spec.merge_stderr = true;
-  spec.extra_fd = extra[1];
-  TestChild child = spawn(spec);
-  close(extra[1]);
+  spec.channel = true;
+  TestChild child = spawn(spec, channel[1]);
+  close(channel[1]);
   child.in.reset();
   EXPECT_EQ(child.output(),
             "fd 0\nfd 1\nfd 2\nfd 3\n"
@@ -197,8 +198,8 @@ TEST_F(LauncherTest, a_child_sees_only_what_it_was_given) {
             "leader\n11\n77\n0\n/usr\n500\n"
             "GIT_PROTOCOL=version=2\nPATH=/usr/bin:/bin\nPWD=/usr\nerr\n");
   char said[16];
-  EXPECT_EQ(read(extra[0], said, sizeof said), 6);
-  close(extra[0]);
+  EXPECT_EQ(read(channel[0], said, sizeof said), 6);
+  close(channel[0]);
   EXPECT_EQ(exit_of(child).code, 0);
 }
 

@@ -1,9 +1,12 @@
 #include "io/subprocess.h"
 
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
 
+#include <algorithm>
+#include <filesystem>
 #include <fstream>
 
 #include "io/descriptor_passing.h"
@@ -51,6 +54,25 @@ Task<std::string> read_all(int fd) {
     if (!bytes || *bytes == 0) co_return all;
     all.append(reinterpret_cast<const char*>(chunk.data()), *bytes);
   }
+}
+
+Task<std::string> read_when_ready(int fd) {
+  (void)co_await poll_fd(fd, POLLIN);
+  std::array<std::uint8_t, 256> chunk;
+  const Result<std::size_t> bytes = co_await read_some(fd, chunk);
+  co_return std::string(chunk.begin(), chunk.begin() + bytes.value_or(0));
+}
+
+// Whether a process has `mark` in its command line.
+bool runs(const std::string& mark) {
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc", error)) {
+    std::ifstream file(entry.path() / "cmdline");
+    std::string command(std::istreambuf_iterator<char>(file), {});
+    std::ranges::replace(command, '\0', ' ');
+    if (command.find(mark) != command.npos) return true;
+  }
+  return false;
 }
 
 Task<void> read_byte(int fd) {
@@ -149,16 +171,23 @@ TEST_F(SubprocessTest, kill_and_destruction_end_the_whole_group) {
 }
 
 TEST_F(SubprocessTest, a_spawn_that_came_too_late_leaves_no_child) {
-  int gate[2];
-  ASSERT_EQ(pipe2(gate, O_CLOEXEC), 0);
-  SubprocessSpec spec = shell("exec sleep 1000");
-  spec.extra_fd = gate[1];
-  const auto late = test.run(client.spawn(spec, {test.clock.now()}));
-  close(gate[1]);
+  const std::string mark = "sleep 1000." + std::to_string(getpid());
+  const auto late = test.run(client.spawn(shell("exec " + mark), {test.clock.now()}));
   if (late) return;  // the launcher was faster than the clock
   EXPECT_EQ(late.error().code, Errc::deadline_exceeded);
-  EXPECT_EQ(test.run(read_all(gate[0])), "");  // whoever held the descriptor is gone
-  close(gate[0]);
+  end_of(*start(shell("true")));  // made after the other one, whose start has been told by now
+  test.run_until([&] { return !runs(mark); });
+}
+
+TEST_F(SubprocessTest, a_child_with_a_channel_talks_over_it) {
+  SubprocessSpec spec = shell("read line <&3; echo got $line >&3");
+  spec.channel = true;
+  const auto child = start(spec);
+  ASSERT_TRUE(test.run(write_all(child->channel_fd(), "this\n")).has_value());
+  EXPECT_EQ(test.run(read_when_ready(child->channel_fd())), "got this\n");
+  child->close_channel();
+  EXPECT_EQ(child->channel_fd(), -1);
+  EXPECT_EQ(end_of(*child)->code, 0);
 }
 
 TEST_F(SubprocessTest, a_released_child_finishes_although_it_was_let_go) {

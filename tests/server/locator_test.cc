@@ -26,7 +26,7 @@ class LocatorTest : public testing::Test {
 
   TemporaryFolder folder;
   io::TestLoop test;
-  io::BlockingPool pool{1};
+  io::BlockingThreads pool{1};
   io::ManualClock clock;
   Locator locator{folder.path(), pool, clock};
 };
