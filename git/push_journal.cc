@@ -125,12 +125,14 @@ void PushJournal::end_refusing(const std::string& name) {
 }
 
 void PushJournal::settle_as_dead(const std::string& name, const std::string& common_dir) {
-  {
-    const std::scoped_lock lock(mutex_);
-    const auto found = entries_.find(name);
-    if (found != entries_.end()) found->second.state = State::dead;
-  }
+  leave_to_sweep(name);
   settle_dead(common_dir, 0);
+}
+
+void PushJournal::leave_to_sweep(const std::string& name) {
+  const std::scoped_lock lock(mutex_);
+  const auto found = entries_.find(name);
+  if (found != entries_.end()) found->second.state = State::dead;
 }
 
 PushJournal::Swept PushJournal::sweep() {

@@ -34,6 +34,9 @@ class PushJournal {
   void end_refusing(const std::string& name);
   // The child was killed or failed: its leftovers are removed.
   void child_died(const std::string& name);
+  // The child has ended, however, but neither of these could be called: sweep() sees to it. Does
+  // not block.
+  void leave_to_sweep(const std::string& name);
 
   struct Swept {
     std::size_t records = 0;  // settled: their leftovers are gone

@@ -64,6 +64,7 @@ class Push {
   io::Task<void> release_report();
   io::Task<void> make_lasting();
   io::Task<void> conclude();
+  io::Task<void> close_record(void (PushJournal::*close)(const std::string& name));
   io::Task<void> explain_failure();
 
   io::Task<void> drain();
@@ -410,22 +411,13 @@ io::Task<void> Push::conclude() {
     outcome_.child_rss_bytes_max = status->rss_bytes_max;
   }
   while (!feed_ended_) (void)co_await feed_end_.wait();
-  const bool well = ended_itself && status && status->code == 0 && !over_size_;
-  if (well && report_->report_complete()) refusals_ = report_->refusals();
-  auto close_record = [this, well] {
-    if (well && refusals_.empty()) {
-      call_.environment.journal->end(record_);
-    } else if (well) {
-      call_.environment.journal->end_refusing(record_);
-    } else {
-      call_.environment.journal->child_died(record_);
-    }
-    return true;
-  };
-  // Before the client is told, so that its next try meets no lock of this one.
-  if (!well) (void)co_await call_.environment.blocking->run(close_record);
   const bool wants_report = commands().report_status || commands().report_status_v2;
-  if (well && !released_ && (report_->report_complete() || !wants_report)) {
+  const bool said_all = report_->report_complete() || !wants_report;
+  const bool well = ended_itself && status && status->code == 0 && !over_size_ && said_all;
+  if (well && report_->report_complete()) refusals_ = report_->refusals();
+  // Before the client is told, so that its next try meets no lock of this one.
+  if (!well) co_await close_record(&PushJournal::child_died);
+  if (well && !released_) {
     if (report_->report_complete()) {
       co_await release_report();
     } else {
@@ -451,7 +443,16 @@ io::Task<void> Push::conclude() {
   if (!well) co_return;
   // Nothing was accepted: git's locks must be gone for good before the record that speaks of them.
   if (!sync_tried_) (void)co_await call_.environment.sync->sync(call_.repository->common_dir);
-  (void)co_await call_.environment.blocking->run(close_record);
+  co_await close_record(refusals_.empty() ? &PushJournal::end : &PushJournal::end_refusing);
+}
+
+io::Task<void> Push::close_record(void (PushJournal::*close)(const std::string& name)) {
+  auto closing = [this, close] {
+    (call_.environment.journal->*close)(record_);
+    return true;
+  };
+  const io::Result<bool> closed = co_await call_.environment.blocking->run(closing);
+  if (!closed) call_.environment.journal->leave_to_sweep(record_);  // the pool has no room
 }
 
 // The child is gone and has said nothing about the refs.

@@ -33,6 +33,8 @@ struct GitLimits {
   io::Duration push_time_max = std::chrono::minutes(15);
   io::Duration want_check_time_max = std::chrono::seconds(30);
   io::Duration keepalive = std::chrono::seconds(5);
+  // Of a fetch's child; while it makes a pack, git speaks every few seconds.
+  io::Duration fetch_silence_max = std::chrono::minutes(15);
   io::Duration slot_wait_max = std::chrono::seconds(60);  // then the client is told to come back
 };
 

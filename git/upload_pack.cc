@@ -162,7 +162,7 @@ class Upload {
   io::Task<bool> check_wants(const std::vector<ObjectId>& wants);
   io::Task<void> run_child(RelayKind kind, bool deepen_relative);
   io::Task<void> feed(io::Subprocess& child, io::StopToken stop);
-  enum class End : std::uint8_t { output_ended, client_gone, broken };
+  enum class End : std::uint8_t { output_ended, client_gone, broken, silent };
   io::Task<End> relay(io::Subprocess& child, PktRelay& relay);
   io::Task<void> conclude(io::Subprocess& child, const PktRelay& relay, End end);
   void left() { outcome_.ended = Ended::client_gone; }
@@ -388,15 +388,17 @@ io::Task<Upload::End> Upload::relay(io::Subprocess& child, PktRelay& state) {
   buffer_ = std::make_unique_for_overwrite<std::uint8_t[]>(kHeldBytesMax + kRelayBytes);
   std::uint8_t* const read_to = buffer_.get() + kHeldBytesMax;
   const int fd = child.stdout_fd();
+  const GitLimits& limits = call_.environment.limits;
   bool gather = false;
+  io::Instant spoke_at = loop.now();
   for (;;) {
-    const io::Deadline silence =
-        io::Deadline::after(loop.now(), call_.environment.limits.keepalive);
+    const io::Deadline silence = io::Deadline::after(loop.now(), limits.keepalive);
     const io::Result<std::size_t> got =
         co_await read_pipe(fd, {read_to, kRelayBytes}, call_.stop, silence);
     if (!got) {
       if (got.error().code == io::Errc::cancelled) co_return End::client_gone;
       if (got.error().code != io::Errc::deadline_exceeded) co_return End::broken;
+      if (loop.now() - spoke_at >= limits.fetch_silence_max) co_return End::silent;
       if (!state.keepalive_allowed()) continue;
       const io::Result<void> kept = co_await call_.answer.write(io::as_bytes(kKeepalive));
       if (!kept) co_return End::client_gone;
@@ -421,6 +423,7 @@ io::Task<Upload::End> Upload::relay(io::Subprocess& child, PktRelay& state) {
     }
     std::memmove(read_to - keep, begin + ready, keep);
     held_ = keep;
+    spoke_at = loop.now();
   }
 }
 
@@ -452,6 +455,7 @@ io::Task<void> Upload::conclude(io::Subprocess& child, const PktRelay& state, En
   outcome_.ended = Ended::failed;
   outcome_.detail = "git upload-pack " + (status ? "exit " + std::to_string(status->code)
                                                  : io::to_string(status.error()));
+  if (end == End::silent) outcome_.detail += " after too long a silence";
   if (const std::string said = stderr_.text(); !said.empty()) outcome_.detail += ": " + said;
   const std::string_view text = "the server could not finish this answer; try again";
   if (!sent_any_) {

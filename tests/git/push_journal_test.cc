@@ -114,6 +114,19 @@ TEST_F(PushJournalTest, a_lock_that_a_refusing_child_could_not_remove_is_removed
   EXPECT_EQ(records(), 0U);
 }
 
+TEST_F(PushJournalTest, what_there_was_no_time_for_is_swept) {
+  PushJournal journal(directory);
+  Waiting child(repository.path());
+  const io::Result<std::string> name = journal.begin(record_of(child));
+  ASSERT_TRUE(name.has_value());
+  leave_files();
+  EXPECT_EQ(journal.sweep().records, 0U);  // its server looks after it
+  child.end();
+  journal.leave_to_sweep(*name);
+  EXPECT_EQ(journal.sweep().records, 1U);
+  EXPECT_FALSE(there("refs/heads/main.lock"));
+}
+
 TEST_F(PushJournalTest, a_dead_childs_pack_is_no_longer_kept) {
   repository.write("objects/pack/pack-e.pack", "of an earlier push");
   std::this_thread::sleep_for(std::chrono::milliseconds(100));  // file times are compared

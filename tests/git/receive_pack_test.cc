@@ -236,6 +236,15 @@ TEST_F(ReceivePackTest, a_hook_has_its_time_though_it_never_falls_silent) {
   EXPECT_TRUE(clean());
 }
 
+TEST_F(ReceivePackTest, a_child_that_ends_well_without_its_report_has_failed) {
+  const std::string lock = repository.path() + "/refs/heads/main.lock";
+  use_script("cat > /dev/null; : > " + lock + "; printf '0031\\001000eunpack ok'; exit 0");
+  const std::string said = push(push_next());
+  EXPECT_TRUE(has(said, "ng refs/heads/main result unknown")) << said;
+  EXPECT_EQ(outcome.ended, Ended::failed);
+  EXPECT_FALSE(std::filesystem::exists(lock));
+}
+
 TEST_F(ReceivePackTest, a_broken_pack_is_reported_by_git) {
   std::string request = push_next();
   request[request.size() - 1] = static_cast<char>(request.back() ^ 1);

@@ -197,6 +197,17 @@ TEST_F(UploadPackTest, a_silent_child_is_bridged_with_keepalives) {
   EXPECT_EQ(outcome.ended, Ended::completed);
 }
 
+TEST_F(UploadPackTest, a_child_that_falls_silent_for_good_is_ended) {
+  use_script("printf '000dpackfile\\n'; exec sleep 1000");
+  environment.limits.keepalive = std::chrono::milliseconds(5);
+  environment.limits.fetch_silence_max = std::chrono::milliseconds(20);
+  fetch(clone_v2(second));
+  EXPECT_EQ(outcome.ended, Ended::failed);
+  EXPECT_TRUE(outcome.cut);
+  EXPECT_NE(outcome.detail.find("silence"), std::string::npos) << outcome.detail;
+  EXPECT_EQ(fetch_slots.in_use(), 0);
+}
+
 TEST_F(UploadPackTest, a_client_that_leaves_ends_the_child_and_frees_the_slot) {
   use_script("echo $$ > " + repository.folder() +
              "/pid; printf '000dpackfile\\n'; "
