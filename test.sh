@@ -45,7 +45,7 @@ unit() {  # unit PRESET PROGRAM [ARGUMENT...]: every gtest of the program counts
   local preset=$1 program=$2 log started; shift 2
   log=$logs/unit-$preset-$program${WEIR_IO:+-$WEIR_IO}.log
   started=$SECONDS
-  timeout 300 "build/$preset/tests/${program%_test}/$program" "$@" >"$log" 2>&1
+  timeout 300 build/"$preset"/tests/*/"$program" "$@" >"$log" 2>&1
   tally "$preset $program${WEIR_IO:+ on $WEIR_IO}" $? "$log" "$(count '^\[       OK \]' "$log")" \
     "$(count '^\[  FAILED  \] .*ms\)$' "$log")" "$(count '^\[  SKIPPED \] .*ms\)$' "$log")" $((SECONDS - started))
 }
@@ -60,7 +60,7 @@ end_to_end() {  # end_to_end PRESET UNITTEST-ARGUMENT...: real clients against t
 # on_epoll COMMAND...: its loops use epoll as if io_uring were forbidden
 on_epoll() { WEIR_TEST_IO=epoll WEIR_IO=epoll "$@"; }
 
-programs="io_test http_test git_test server_test sim_test"
+programs="io_test http_test git_test server_test sim_test sim_pipeline_test"
 
 step "build release" build release
 step "house rules" ctest --test-dir build/release -L house --output-on-failure

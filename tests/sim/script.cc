@@ -5,7 +5,6 @@
 namespace weir::sim {
 namespace {
 
-using namespace std::chrono_literals;
 using io::SeededRandom;
 
 constexpr std::size_t kPatternStep = 131;
@@ -47,22 +46,8 @@ Script draw_script(SeededRandom& random) {
   script.faults =
       random.one_in(8) ? io::SimulatedFaults::none() : io::SimulatedFaults::drawn(random);
   for (std::uint64_t left = random.between(1, 4); left > 0; --left) {
-    ClientScript& client = script.clients.emplace_back();
-    client.tls = random.one_in(3);
-    client.http2 = random.one_in(2);
-    client.start = random.duration_up_to(2s);
-    for (std::uint64_t bursts = random.between(1, 3); bursts > 0; --bursts) {
-      std::vector<Request*>& burst = client.bursts.emplace_back();
-      const std::uint64_t count = 1 + random.up_to(3);
-      for (std::uint64_t i = 0; i < count; ++i) burst.push_back(&draw_request(random, script));
-    }
-    client.between = random.duration_up_to(3s);
-    if (random.one_in(4)) client.leaves_after = random.duration_up_to(3s);
-    if (random.one_in(6)) client.cut_after = random.duration_up_to(3s);
-    // Smaller ones make the server take its client for one that dribbles.
-    client.window_bytes =
-        static_cast<std::int32_t>(random.one_in(3) ? 4096 + random.up_to(65536) : 1 << 20);
-    client.closes_orderly = !random.one_in(3);
+    script.clients.push_back(
+        draw_client(random, [&] { return draw_request(random, script).number; }));
   }
   for (std::uint64_t left = random.one_in(2) ? random.between(1, 2) : 0; left > 0; --left) {
     StrayScript& stray = script.strays.emplace_back();

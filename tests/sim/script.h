@@ -7,7 +7,7 @@
 #include <optional>
 #include <vector>
 
-#include "tests/sim/simulated_backend.h"
+#include "tests/sim/sim_clients.h"
 
 namespace weir::sim {
 
@@ -25,8 +25,6 @@ enum class RequestKind : std::uint8_t {
   drop,    // released without an answer
 };
 inline constexpr std::uint64_t kRequestKinds = 11;
-
-enum class ReadingStyle : std::uint8_t { collect, stream, slow, give_up };
 
 struct Request {
   std::size_t number = 0;
@@ -51,18 +49,6 @@ struct Request {
     return kind != RequestKind::hold && kind != RequestKind::abort && kind != RequestKind::lying &&
            kind != RequestKind::drop;
   }
-};
-
-struct ClientScript {
-  bool tls = false;
-  bool http2 = false;
-  io::Duration start{};
-  std::vector<std::vector<Request*>> bursts;  // of HTTP/2: at once; of HTTP/1: one by one
-  io::Duration between{};
-  std::optional<io::Duration> leaves_after;
-  std::optional<io::Duration> cut_after;
-  std::int32_t window_bytes = 0;
-  bool closes_orderly = true;
 };
 
 // A client that is no HTTP client.

@@ -8,58 +8,6 @@
 
 namespace weir::sim {
 
-SimServer::SimServer(io::EventLoop& loop, io::SimulatedBackend& backend, Script& script,
-                     io::TlsContext& tls, std::vector<std::string>& violations)
-    : loop_(loop),
-      backend_(backend),
-      script_(script),
-      tls_(tls),
-      violations_(violations),
-      plain_fd_(backend.listener()),
-      tls_fd_(backend.listener()),
-      loops_{&loop},
-      plain_(loop, plain_fd_, loops_, [this](io::EventLoop&, int fd) { accept(fd, false); }),
-      secure_(loop, tls_fd_, loops_, [this](io::EventLoop&, int fd) { accept(fd, true); }) {}
-
-SimServer::~SimServer() {
-  WEIR_CHECK(connections_.empty());
-}
-
-void SimServer::start() {
-  plain_.start();
-  secure_.start();
-}
-
-void SimServer::drain() {
-  if (std::exchange(draining_, true)) return;
-  // Whoever waits in their queues will not be accepted by anybody else.
-  plain_.stop([this] { stopped(plain_fd_); });
-  secure_.stop([this] { stopped(tls_fd_); });
-  for (auto* each = connections_.first(); each != nullptr; each = connections_.next(*each)) {
-    each->drain();
-  }
-}
-
-void SimServer::stopped(int listener_fd) {
-  ++stopped_listeners_;
-  backend_.discard(listener_fd);
-}
-
-void SimServer::accept(int fd, bool tls) {
-  io::StreamOptions options;
-  if (tls) options.tls = &tls_;
-  auto* connection = new http::ServerConnection(loop_, fd, ++last_id_, options, *this, *this);
-  connections_.push_back(*connection);
-  ++connection_count_;
-  connection->start();
-  if (draining_) connection->drain();
-}
-
-void SimServer::on_connection_closed(http::ServerConnection&, io::CloseReason) {
-  --connection_count_;
-  loop_.load().fetch_sub(1);
-}
-
 void SimServer::on_exchange(http::Exchange& exchange) {
   scope_.spawn(serve(exchange));
 }

@@ -1,33 +1,29 @@
 #pragma once
-// SimServer: the server side of a simulated run: real listeners, connections and sessions, and
-// handlers that do what the script says of each request. Checks what a handler may see: a body that
+// SimServer: the server side of a simulated run: handlers that do what the script says of each
+// request, behind a real front. Checks what a handler may see: a body that
 // is complete is the one that was sent; bytes lent to write() are not read after it returned.
 
 #include <string>
 
 #include "http/exchange.h"
-#include "http/server_connection.h"
-#include "io/listener.h"
 #include "io/task_scope.h"
 #include "tests/sim/script.h"
+#include "tests/sim/sim_front.h"
 
 namespace weir::sim {
 
-class SimServer final : public http::ExchangeHandler, public http::ConnectionRegistry {
+class SimServer final : public http::ExchangeHandler {
  public:
   SimServer(io::EventLoop& loop, io::SimulatedBackend& backend, Script& script, io::TlsContext& tls,
-            std::vector<std::string>& violations);
-  ~SimServer();
+            std::vector<std::string>& violations)
+      : loop_(loop),
+        backend_(backend),
+        script_(script),
+        violations_(violations),
+        front_(loop, backend, tls, *this) {}
 
-  void start();
-  // Stops listening and asks every connection to end when it can.
-  void drain();
-  bool draining() const { return draining_; }
-  bool idle() const {
-    return connections_.empty() && scope_.running() == 0 && stopped_listeners_ == 2;
-  }
-  std::size_t connections() const { return connection_count_; }
-  int listener(bool tls) const { return tls ? tls_fd_ : plain_fd_; }
+  SimFront& front() { return front_; }
+  bool idle() const { return front_.idle() && scope_.running() == 0; }
 
  private:
   void on_exchange(http::Exchange& exchange) override;
@@ -35,9 +31,6 @@ class SimServer final : public http::ExchangeHandler, public http::ConnectionReg
     return http::kHeadLimitsDefault;
   }
   void on_refused(const io::StreamInfo&, int, std::string_view) override {}
-  void on_connection_closed(http::ServerConnection& connection, io::CloseReason reason) override;
-  void accept(int fd, bool tls);
-  void stopped(int listener_fd);
 
   io::Task<void> serve(http::Exchange& exchange);
   io::Task<void> answer(http::Exchange& exchange, Request& request);
@@ -50,18 +43,8 @@ class SimServer final : public http::ExchangeHandler, public http::ConnectionReg
   io::EventLoop& loop_;
   io::SimulatedBackend& backend_;
   Script& script_;
-  io::TlsContext& tls_;
   std::vector<std::string>& violations_;
-  const int plain_fd_;
-  const int tls_fd_;
-  const std::vector<io::EventLoop*> loops_;
-  io::Listener plain_;
-  io::Listener secure_;
-  int stopped_listeners_ = 0;
-  bool draining_ = false;
-  std::uint64_t last_id_ = 0;
-  std::size_t connection_count_ = 0;
-  io::IntrusiveList<http::ServerConnection> connections_;
+  SimFront front_;
   io::TaskScope scope_;
 };
 

@@ -121,6 +121,7 @@ void SimulatedBackend::cut(int fd) {
 }
 
 void SimulatedBackend::discard(int fd) {
+  for (const Flight& flight : flights_) WEIR_CHECK(flight.op->fd != fd);
   if (exists(fd)) release(fd);
 }
 
@@ -185,6 +186,23 @@ void SimulatedBackend::shut_down(int fd, int how) {
   if (how != SHUT_WR) at.read_shut = true;
 }
 
+ssize_t SimulatedBackend::read_now(int fd, std::span<std::uint8_t> into) {
+  WEIR_CHECK(exists(fd));
+  Descriptor& at = sockets_.at(fd);
+  const std::size_t bytes = take(at.inbound, into.first(some_of(into.size(), faults_.short_odds)));
+  if (bytes > 0) return static_cast<ssize_t>(bytes);
+  return at.inbound.ended && at.inbound.segments.empty() ? 0 : -EAGAIN;
+}
+
+ssize_t SimulatedBackend::write_now(int fd, std::span<const std::uint8_t> bytes) {
+  WEIR_CHECK(exists(fd));
+  const Descriptor& at = sockets_.at(fd);
+  if (at.peer < 0) return -EPIPE;
+  const std::size_t written =
+      transfer(sockets_.at(at.peer), bytes.first(some_of(bytes.size(), faults_.short_odds)));
+  return written > 0 ? static_cast<ssize_t>(written) : -EAGAIN;
+}
+
 std::size_t SimulatedBackend::buffers_lent() const {
   return static_cast<std::size_t>(std::ranges::count_if(buffers_, &Buffer::lent));
 }
@@ -231,6 +249,13 @@ std::optional<Instant> SimulatedBackend::readable_at(const Descriptor& at) const
   return std::nullopt;
 }
 
+// Or nobody to make it wait for.
+bool SimulatedBackend::has_room_to_send(const Descriptor& at) const {
+  if (at.peer < 0 || is_reset(at) || at.write_shut) return true;
+  const Descriptor& peer = sockets_.at(at.peer);
+  return peer.inbound.bytes < faults_.pipe_bytes_max || peer.read_shut;
+}
+
 // A recv that was parked is served before those that came later.
 bool SimulatedBackend::admits(const Flight& flight) const {
   const std::size_t free = buffers_.size() - buffers_lent();
@@ -255,17 +280,18 @@ std::optional<Instant> SimulatedBackend::possible_at(const Flight& flight) const
       if (at.kind != Kind::file) when = readable_at(at);
       break;
     case OpKind::poll:
-      if ((op.poll_mask & POLLOUT) == 0) when = readable_at(at);
+      if ((op.poll_mask & POLLOUT) == 0) {
+        when = readable_at(at);
+      } else if (!has_room_to_send(at)) {
+        when = std::nullopt;
+      }
       break;
     case OpKind::accept:
       if (at.accept_queue.empty()) when = std::nullopt;
       break;
     case OpKind::send:
     case OpKind::write:
-      if (at.peer >= 0 && !is_reset(at) && !at.write_shut) {
-        const Descriptor& peer = sockets_.at(at.peer);
-        if (peer.inbound.bytes >= faults_.pipe_bytes_max && !peer.read_shut) when = std::nullopt;
-      }
+      if (!has_room_to_send(at)) when = std::nullopt;
       break;
     case OpKind::connect:
     case OpKind::close:
@@ -456,8 +482,8 @@ bool SimulatedBackend::attempt_write(Flight& flight, Descriptor& at,
 bool SimulatedBackend::attempt_poll(Flight& flight, Descriptor& at, std::vector<CompletedOp>& out) {
   const std::optional<Instant> readable = readable_at(at);
   const bool ready = readable && *readable <= clock_.now();
-  const std::uint32_t found =
-      flight.op->poll_mask & static_cast<std::uint32_t>(ready ? POLLIN | POLLOUT : POLLOUT);
+  const int now = (ready ? POLLIN : 0) | (has_room_to_send(at) ? POLLOUT : 0);
+  const std::uint32_t found = flight.op->poll_mask & static_cast<std::uint32_t>(now);
   if (found == 0) return flight.cancelled ? (end(flight, -ECANCELED, out), true) : false;
   return end(flight, static_cast<std::int32_t>(found), out), true;
 }

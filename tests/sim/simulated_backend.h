@@ -49,6 +49,8 @@ class SimulatedBackend final : public Backend {
   void wake() override {}
   void give_back(std::uint16_t buffer_id) override;
   void shut_down(int fd, int how) override;
+  ssize_t read_now(int fd, std::span<std::uint8_t> into) override;
+  ssize_t write_now(int fd, std::span<const std::uint8_t> bytes) override;
   const char* name() const override { return "simulated"; }
   std::string describe() const override { return "simulated"; }
 
@@ -57,7 +59,9 @@ class SimulatedBackend final : public Backend {
   // A connection attempt: the peer end waits to be accepted.
   int connect_to(int listener_fd);
   std::pair<int, int> socket_pair();
-  std::pair<int, int> pipe();  // read end, write end
+  // Read end, write end. A channel is two pipes in one: either end reads and writes.
+  std::pair<int, int> pipe();
+  std::pair<int, int> channel() { return pipe(); }
   int file(std::string content);
   // The network cuts the connection of `fd`.
   void cut(int fd);
@@ -148,6 +152,7 @@ class SimulatedBackend final : public Backend {
   // When it could next do something; nullopt: not before something else happens.
   std::optional<Instant> possible_at(const Flight& flight) const;
   std::optional<Instant> readable_at(const Descriptor& at) const;
+  bool has_room_to_send(const Descriptor& at) const;
   bool admits(const Flight& flight) const;
 
   ManualClock& clock_;

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "io/tls_context.h"
 #include "tests/sim/script.h"
+#include "tests/sim/sim_clients.h"
 
 namespace weir::sim {
 
@@ -21,12 +21,6 @@ struct Outcome {
   std::uint64_t recvs_parked = 0;
   std::uint64_t submits_deferred = 0;
   io::Duration virtual_time{};
-};
-
-struct TlsContexts {
-  std::shared_ptr<io::TlsContext> server;
-  std::shared_ptr<io::TlsContext> http1_client;
-  std::shared_ptr<io::TlsContext> http2_client;
 };
 
 Outcome simulate(std::uint64_t seed, const TlsContexts& tls);
