@@ -465,7 +465,8 @@ io::Task<void> Upload::conclude(io::Subprocess& child, const PktRelay& state, En
   // After band 3 no client takes the answer for whole, and the stream ends cleanly: a reset could
   // overtake the message (libcurl drops what it has not yet handed on). Else nothing but the cut
   // tells.
-  if (state.keepalive_allowed()) {
+  // (Of broken output `state` has followed more than was sent.)
+  if (end != End::broken && state.keepalive_allowed()) {
     co_await send(fatal_band(text, call_.request_id));
   } else {
     outcome_.cut = true;
