@@ -41,8 +41,8 @@ bool BlockingPool::Awaiter::await_suspend(std::coroutine_handle<> awaiting) {
   return accepted;  // false: resumes at once
 }
 
-void BlockingPool::let_go(std::shared_ptr<const void> last) {
-  if (EventLoop::in_turn()) push({[held = std::move(last)] {}, [] {}});
+void BlockingPool::let_go(BlockingPool* pool, std::shared_ptr<const void> last) {
+  if (EventLoop::in_turn()) pool->push({[held = std::move(last)] {}, [] {}});
   // Else, or if there was no room, it is freed here.
 }
 

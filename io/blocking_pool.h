@@ -47,7 +47,8 @@ class BlockingPool {
   template <typename T>
   std::shared_ptr<T> freed_here(std::shared_ptr<T> owned) {
     T* const there = owned.get();
-    return {there, [this, owned = std::move(owned)](T*) mutable { let_go(std::move(owned)); }};
+    return {there,
+            [this, owned = std::move(owned)](T*) mutable { let_go(this, std::move(owned)); }};
   }
 
  protected:
@@ -68,7 +69,8 @@ class BlockingPool {
     Mailbox::Work work;
     bool accepted = false;
   };
-  void let_go(std::shared_ptr<const void> last);
+  // `pool` may be gone outside of turns.
+  static void let_go(BlockingPool* pool, std::shared_ptr<const void> last);
 };
 
 class BlockingThreads final : public BlockingPool {

@@ -108,5 +108,14 @@ TEST(BlockingPool, leaves_it_to_other_threads_to_free_what_they_let_go) {
   EXPECT_EQ(freed_by.get_future().get(), std::this_thread::get_id());
 }
 
+TEST(BlockingPool, may_be_gone_before_what_it_handed_out) {
+  std::promise<std::thread::id> freed_by;
+  auto pool = std::make_unique<BlockingThreads>(1);
+  auto owned = pool->freed_here(std::make_shared<Owned>(freed_by));
+  pool.reset();
+  owned.reset();
+  EXPECT_EQ(freed_by.get_future().get(), std::this_thread::get_id());
+}
+
 }  // namespace
 }  // namespace weir::io
