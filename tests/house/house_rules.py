@@ -23,6 +23,7 @@ CONFINED = {
     r"linux/landlock\.h": r"io/child_sandbox",
     r"nghttp2/": r"http/http2_",
     r"zlib\.h": r"http/gzip_",
+    r"libdeflate\.h": r"git/object_codec",
     r"git2": r"git/worker_",
     r"toml\+\+": r"server/config",
     r"CLI/": r"server/(main|token_command)",

@@ -1,0 +1,73 @@
+#pragma once
+// PlannerPool: a loop's `weir git-planner` children and the open files of the repositories they
+// plan for. A planner opens nothing by path: it is sent descriptors. Each repository belongs to one
+// loop's pool (by its id; PlannerDirectory), so its files are opened and mapped once, whichever
+// loop's connection asks; plan() may be called on any loop and hops there and back. One plan at a
+// time each; bounded queue (kPlansQueuedMax); a planner that dies costs one retry on a fresh one,
+// then PlanStatus::fallback; overrun of the deadline kills it; each is replaced after
+// kPlansPerPlannerMax plans or when it has grown beyond its memory bound. Replies are decoded as
+// hostile bytes: recipes may name only this repository's files. Loop thread only.
+// Wire format: git/planner_protocol.h.
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "git/fetch_plan.h"
+#include "git/ref_snapshot.h"
+#include "git/repository.h"
+#include "git/repository_files.h"
+#include "io/blocking_pool.h"
+#include "io/clock.h"
+#include "io/error.h"
+#include "io/stop_token.h"
+#include "io/subprocess.h"
+#include "io/task.h"
+
+namespace weir::git {
+
+inline constexpr std::size_t kPlansQueuedMax = 1024;
+inline constexpr std::uint64_t kPlansPerPlannerMax = 10'000;
+inline constexpr std::size_t kOpenRepositoriesMax = 64;  // of a pool; least recently used leave
+
+struct PlannerPoolOptions {
+  std::string weir_path;           // run as `weir git-planner`
+  std::vector<std::string> roots;  // alternates must lie below one of them
+  int planners = 1;
+  std::uint64_t data_bytes_max = 512UL * 1024 * 1024;  // RLIMIT_DATA of each: not mapped files
+};
+
+// What an answer is made from. `files` holds the descriptors open while the answer is sent.
+struct Planned {
+  std::shared_ptr<const PlanReply> reply;
+  std::shared_ptr<const RepositoryFiles> files;
+};
+
+// Which loop's pool owns a repository; made before the loops, shared by them.
+class PlannerDirectory;
+
+class PlannerPool {
+ public:
+  PlannerPool(io::EventLoop& loop, io::LauncherClient& launcher, io::BlockingPool& blocking,
+              PlannerDirectory& directory, PlannerPoolOptions options);
+  ~PlannerPool();
+
+  // `snapshot`: says what may be seen. Errors: cancelled (only `stop`), deadline_exceeded, limit;
+  // all else is a status of the reply.
+  io::Task<io::Result<Planned>> plan(std::shared_ptr<const Repository> repository,
+                                     std::shared_ptr<const RefSnapshot> snapshot,
+                                     PlanRequest request, io::StopToken stop,
+                                     io::Deadline deadline);
+  // Ends the planners and waits for them.
+  io::Task<void> close();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// The child's main function: serves requests on descriptor 3 until it is closed.
+int planner_main();
+
+}  // namespace weir::git
