@@ -14,16 +14,9 @@
 #include <string>
 #include <vector>
 
-#include "git/fetch_plan.h"
-#include "git/ref_snapshot.h"
-#include "git/repository.h"
-#include "git/repository_files.h"
+#include "git/plan_source.h"
 #include "io/blocking_pool.h"
-#include "io/clock.h"
-#include "io/error.h"
-#include "io/stop_token.h"
 #include "io/subprocess.h"
-#include "io/task.h"
 
 namespace weir::git {
 
@@ -38,27 +31,19 @@ struct PlannerPoolOptions {
   std::uint64_t data_bytes_max = 512UL * 1024 * 1024;  // RLIMIT_DATA of each: not mapped files
 };
 
-// What an answer is made from. `files` holds the descriptors open while the answer is sent.
-struct Planned {
-  std::shared_ptr<const PlanReply> reply;
-  std::shared_ptr<const RepositoryFiles> files;
-};
-
 // Which loop's pool owns a repository; made before the loops, shared by them.
 class PlannerDirectory;
 
-class PlannerPool {
+class PlannerPool final : public PlanSource {
  public:
   PlannerPool(io::EventLoop& loop, io::LauncherClient& launcher, io::BlockingPool& blocking,
               PlannerDirectory& directory, PlannerPoolOptions options);
-  ~PlannerPool();
+  ~PlannerPool() override;
 
-  // `snapshot`: says what may be seen. Errors: cancelled (only `stop`), deadline_exceeded, limit;
-  // all else is a status of the reply.
   io::Task<io::Result<Planned>> plan(std::shared_ptr<const Repository> repository,
                                      std::shared_ptr<const RefSnapshot> snapshot,
                                      PlanRequest request, io::StopToken stop,
-                                     io::Deadline deadline);
+                                     io::Deadline deadline) override;
   // Ends the planners and waits for them.
   io::Task<void> close();
 

@@ -7,11 +7,10 @@
 
 #include <array>
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <span>
 #include <string>
-#include <vector>
+#include <string_view>
 
 #include "git/object_id.h"
 #include "io/error.h"
@@ -90,14 +89,17 @@ class RecipeBuilder {
   Recipe finish(const RecipeCounts& counts, std::optional<std::array<std::uint8_t, 32>> trailer);
 
  private:
+  void flush();
+
   Recipe recipe_;
-  RecipePiece last_;
+  RecipePiece last_;  // not yet written
   std::uint64_t offset_ = 12;
-  std::uint64_t file_ = 0, file_offset_ = 0;
+  std::uint64_t file_ = 0, file_offset_ = 0;  // where the last extent written ends
 };
 
 void encode_recipe(const Recipe& recipe, std::string& out);
-// `file_bytes`: the size of each file of the repository, by its index.
+// `file_bytes`: the size of each file of the repository, by its index. ~7 ns a piece: recipes that
+// may be large are decoded off the loop.
 io::Result<Recipe> decode_recipe(std::string_view bytes, std::span<const std::uint64_t> file_bytes);
 
 }  // namespace weir::git
