@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -34,6 +35,13 @@ struct ObjectId {
   friend bool operator==(const ObjectId&, const ObjectId&) = default;
   friend auto operator<=>(const ObjectId&, const ObjectId&) = default;
 
+  // `hash` has hash_bytes(format) bytes.
+  static ObjectId from_bytes(const std::uint8_t* hash, ObjectFormat format) {
+    ObjectId id;
+    id.bytes = static_cast<std::uint8_t>(hash_bytes(format));
+    std::memcpy(id.hash.data(), hash, id.bytes);
+    return id;
+  }
   // Exactly 40 or 64 hex digits; nullopt otherwise.
   static std::optional<ObjectId> from_hex(std::string_view hex);
   std::string to_hex() const;

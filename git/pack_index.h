@@ -1,8 +1,8 @@
 #pragma once
 // PackIndex: the names of a pack's objects, sorted, each with the offset of its entry. A view of
-// mapped bytes, which outlive it; they may be any bytes: open() checks sizes, the fan-out and the
-// order of what it promises, lookups check the rest. Immutable, any thread. Versions 1 and 2.
-// Format: gitformat-pack(5) "pack-*.idx files".
+// mapped bytes, which outlive it; they may be any bytes: open() checks the sizes and the fan-out,
+// lookups check the rest: names out of order are not found. Immutable, any thread. Versions 1
+// and 2. Format: gitformat-pack(5) "pack-*.idx files".
 
 #include <cstdint>
 #include <optional>
@@ -29,10 +29,13 @@ class PackIndex {
   std::span<const std::uint8_t> pack_checksum() const;
 
  private:
+  const std::uint8_t* name_at(std::uint32_t position) const;
+
   std::span<const std::uint8_t> file_;
   ObjectFormat format_ = ObjectFormat::sha1;
   std::uint8_t version_ = 2;
   std::uint32_t count_ = 0;
+  std::size_t large_offsets_ = 0;  // in the 64-bit table
 };
 
 }  // namespace weir::git

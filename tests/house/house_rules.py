@@ -22,7 +22,7 @@ CONFINED = {
     r"seccomp\.h": r"io/syscall_filter",
     r"linux/landlock\.h": r"io/child_sandbox",
     r"nghttp2/": r"http/http2_",
-    r"zlib\.h": r"http/gzip_",
+    r"zlib\.h": r"(http/gzip_|git/object_codec)",
     r"libdeflate\.h": r"git/object_codec",
     r"git2": r"git/worker_",
     r"toml\+\+": r"server/config",
