@@ -33,10 +33,11 @@ std::string make_loose_bundle(std::span<const LooseFile> files);
 
 class LooseBundle {
  public:
-  // A view of `file`, which outlives it.
+  // A view of `file`, which outlives it. Checks the whole table; the streams are checked as they
+  // are read.
   static io::Result<LooseBundle> open(std::span<const std::uint8_t> file, ObjectFormat format);
 
-  std::uint32_t count() const;
+  std::uint32_t count() const { return count_; }
   std::optional<std::uint32_t> find(const ObjectId& id) const;
   ObjectId id_at(std::uint32_t position) const;
   struct Head {
@@ -44,11 +45,15 @@ class LooseBundle {
     std::uint64_t size = 0;
   };
   io::Result<Head> head_at(std::uint32_t position, Inflater& inflater) const;
-  // The object's content, `Head::size` bytes (<= size_max, else Errc::limit).
+  // The object's content, `Head::size` bytes (<= size_max, else Errc::limit). Its hash is not
+  // checked against its name.
   io::Result<Head> read(std::uint32_t position, Inflater& inflater, std::uint64_t size_max,
                         std::string& content) const;
 
  private:
+  std::span<const std::uint8_t> stream_at(std::uint32_t position) const;
+  const std::uint8_t* row_at(std::uint32_t position) const;
+
   std::span<const std::uint8_t> file_;
   ObjectFormat format_ = ObjectFormat::sha1;
   std::uint32_t count_ = 0;
