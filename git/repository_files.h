@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "git/file_stamps.h"
 #include "git/object_id.h"
 #include "git/repository.h"
 #include "git/repository_file.h"
@@ -36,17 +37,28 @@ class RepositoryFiles {
 
   // Their indexes are what recipes use. Packs come before what belongs to them.
   std::span<const RepositoryFile> files() const { return files_; }
-  int fd(std::size_t file) const { return fds_[file].get(); }
+  int fd(std::size_t file) const { return fds_[file]->get(); }
   std::span<const std::uint64_t> sizes() const { return sizes_; }
-  // Different for every set ever opened by this process.
+  // Different for every set ever opened by this process, but for those that hold the same files.
   std::uint64_t number() const { return number_; }
   // Whether the folders still look as they did (stat only; blocking thread).
-  bool still_current(const Repository& repository) const;
+  bool still_current() const;
 
  private:
+  friend class RepositoryFilesReader;
+  // An object of the loose bundle: where its bytes are in it.
+  struct LooseEntry {
+    ObjectId id;
+    std::uint64_t offset = 0;
+    std::uint64_t bytes = 0;
+  };
+
   std::vector<RepositoryFile> files_;
-  std::vector<io::UniqueFd> fds_;
+  std::vector<std::shared_ptr<const io::UniqueFd>> fds_;  // shared with the set before
   std::vector<std::uint64_t> sizes_;
+  std::vector<FileStamp> file_stamps_;  // one a file; null of the loose bundle
+  std::vector<LooseEntry> loose_;       // sorted by id
+  FileStamps stamps_;                   // of the folders, and of files that are not renamed in
   std::uint64_t number_ = 0;
 };
 
