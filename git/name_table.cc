@@ -1,0 +1,59 @@
+#include "git/name_table.h"
+
+#include <cstring>
+
+#include "git/big_endian.h"
+
+namespace weir::git {
+
+ObjectId stored_id(const std::uint8_t* bytes, ObjectFormat format) {
+  ObjectId id;
+  id.bytes = static_cast<std::uint8_t>(hash_bytes(format));
+  std::memcpy(id.hash.data(), bytes, id.bytes);
+  return id;
+}
+
+io::Result<NameTable> NameTable::open(std::span<const std::uint8_t> fan_out,
+                                      std::span<const std::uint8_t> names, ObjectFormat format) {
+  if (fan_out.size() != kFanOutBytes) return io::fail(io::Errc::corrupt, "names: no fan-out");
+  std::uint32_t count = 0;
+  for (std::size_t at = 0; at < kFanOutBytes; at += 4) {
+    const std::uint32_t here = be32(fan_out.data() + at);
+    if (here < count) return io::fail(io::Errc::corrupt, "names: a fan-out that falls");
+    count = here;
+  }
+  if (names.size() != std::uint64_t{count} * hash_bytes(format)) {
+    return io::fail(io::Errc::corrupt, "names: not as many as the fan-out says");
+  }
+  NameTable table;
+  table.fan_out_ = fan_out;
+  table.names_ = names;
+  table.format_ = format;
+  table.count_ = count;
+  return table;
+}
+
+std::optional<std::uint32_t> NameTable::find(const ObjectId& id) const {
+  const std::size_t width = hash_bytes(format_);
+  if (id.bytes != width || count_ == 0) return std::nullopt;
+  const std::size_t first = id.hash[0];
+  std::uint32_t low = first == 0 ? 0 : be32(fan_out_.data() + (first - 1) * 4);
+  std::uint32_t high = be32(fan_out_.data() + first * 4);
+  while (low < high) {
+    const std::uint32_t middle = low + (high - low) / 2;
+    const int order = std::memcmp(id.hash.data(), names_.data() + middle * width, width);
+    if (order == 0) return middle;
+    if (order < 0) {
+      high = middle;
+    } else {
+      low = middle + 1;
+    }
+  }
+  return std::nullopt;
+}
+
+ObjectId NameTable::id_at(std::uint32_t position) const {
+  return stored_id(names_.data() + position * hash_bytes(format_), format_);
+}
+
+}  // namespace weir::git
