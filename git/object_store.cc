@@ -1,0 +1,199 @@
+#include "git/object_store.h"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <utility>
+
+namespace weir::git {
+namespace {
+
+constexpr std::size_t kCacheSlots = 16384;
+constexpr std::uint64_t kCachedContentBytesMax = kContentCacheBytesMax / 16;
+constexpr std::uint64_t kNumbersMax = 0xfffffff0;
+
+std::span<const std::uint8_t> bytes_of(const std::vector<MappedRepositoryFile>& files,
+                                       FileRole role, const RepositoryFile& pack) {
+  for (const MappedRepositoryFile& file : files) {
+    if (file.file.role == role && file.file.store == pack.store && file.file.name == pack.name) {
+      return file.mapping.bytes();
+    }
+  }
+  return {};
+}
+
+std::span<std::uint8_t> writable(std::string& text) {
+  return {reinterpret_cast<std::uint8_t*>(text.data()), text.size()};
+}
+std::span<const std::uint8_t> readable(const std::string& text) {
+  return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
+}
+
+}  // namespace
+
+io::Result<std::unique_ptr<ObjectStore>> ObjectStore::open(
+    const std::vector<MappedRepositoryFile>& files, ObjectFormat format) {
+  std::unique_ptr<ObjectStore> store(new ObjectStore(format));
+  std::uint64_t numbers = 0;
+  const auto take = [&numbers](std::uint64_t objects) -> io::Result<ObjectNumber> {
+    const std::uint64_t first = numbers;
+    numbers += objects;
+    if (numbers > kNumbersMax) return io::fail(io::Errc::limit, "objects of a repository");
+    return static_cast<ObjectNumber>(first);
+  };
+  for (std::size_t i = 0; i < files.size(); ++i) {
+    const RepositoryFile& file = files[i].file;
+    if (file.role != FileRole::pack) continue;
+    const PackFiles parts{.pack = files[i].mapping.bytes(),
+                          .index = bytes_of(files, FileRole::pack_index, file),
+                          .reverse_index = bytes_of(files, FileRole::pack_reverse_index, file)};
+    io::Result<std::unique_ptr<Pack>> pack = Pack::open(parts, format);
+    if (!pack) return std::unexpected(pack.error());
+    const io::Result<ObjectNumber> first = take((*pack)->count());
+    if (!first) return std::unexpected(first.error());
+    store->packs_.push_back({std::move(*pack), *first, static_cast<std::uint32_t>(i)});
+  }
+  for (const MappedRepositoryFile& file : files) {
+    if (file.file.role != FileRole::loose_objects) continue;
+    io::Result<LooseBundle> bundle = LooseBundle::open(file.mapping.bytes(), format);
+    if (!bundle) return std::unexpected(bundle.error());
+    const io::Result<ObjectNumber> first = take(bundle->count());
+    if (!first) return std::unexpected(first.error());
+    store->loose_.push_back({std::move(*bundle), *first});
+  }
+  store->count_ = static_cast<std::uint32_t>(numbers);
+  store->may_repeat_ = store->packs_.size() + store->loose_.size() > 1;
+  return store;
+}
+
+std::optional<ObjectNumber> ObjectStore::find(const ObjectId& id) const {
+  for (const StoredPack& stored : packs_) {
+    if (const std::optional<std::uint32_t> rank = stored.pack->find(id)) {
+      return stored.first + *rank;
+    }
+  }
+  for (const Loose& loose : loose_) {
+    if (const std::optional<std::uint32_t> at = loose.bundle.find(id)) return loose.first + *at;
+  }
+  return std::nullopt;
+}
+
+ObjectStore::Place ObjectStore::place(ObjectNumber number) const {
+  auto after = std::upper_bound(
+      packs_.begin(), packs_.end(), number,
+      [](ObjectNumber value, const StoredPack& stored) { return value < stored.first; });
+  while (after != packs_.begin()) {
+    --after;
+    if (number - after->first < after->pack->count()) return {&*after, number - after->first};
+    if (after->pack->count() != 0) break;
+  }
+  return {nullptr, number - loose_of(number).first};
+}
+
+const ObjectStore::Loose& ObjectStore::loose_of(ObjectNumber number) const {
+  const auto after = std::find_if(loose_.rbegin(), loose_.rend(), [number](const Loose& loose) {
+    return loose.first <= number && loose.bundle.count() != 0;
+  });
+  return *after;
+}
+
+ObjectId ObjectStore::id(ObjectNumber number) const {
+  const Place at = place(number);
+  if (at.stored != nullptr) return at.stored->pack->id_at(at.rank);
+  return loose_of(number).bundle.id_at(at.rank);
+}
+
+ObjectNumber ObjectStore::canonical(ObjectNumber number) const {
+  if (!may_repeat_) return number;
+  if (!packs_.empty() && number < packs_.front().pack->count()) return number;
+  return find(id(number)).value_or(number);
+}
+
+io::Result<ObjectType> ObjectStore::type(ObjectNumber number) const {
+  const Place at = place(number);
+  if (at.stored != nullptr) return at.stored->pack->type_at(at.rank);
+  const io::Result<LooseBundle::Head> head = loose_of(number).bundle.head_at(at.rank, inflater_);
+  if (!head) return std::unexpected(head.error());
+  return head->type;
+}
+
+io::Result<std::uint64_t> ObjectStore::size(ObjectNumber number) const {
+  const Place at = place(number);
+  if (at.stored != nullptr) return at.stored->pack->size_at(at.rank);
+  const io::Result<LooseBundle::Head> head = loose_of(number).bundle.head_at(at.rank, inflater_);
+  if (!head) return std::unexpected(head.error());
+  return head->size;
+}
+
+io::Result<ObjectContent> ObjectStore::read(ObjectNumber number) {
+  const Place at = place(number);
+  if (at.stored != nullptr) return read_packed(*at.stored, at.rank);
+  std::string content;
+  const io::Result<LooseBundle::Head> head =
+      loose_of(number).bundle.read(at.rank, inflater_, kContentBytesMax, content);
+  if (!head) return std::unexpected(head.error());
+  return ObjectContent{head->type, std::make_shared<const std::string>(std::move(content))};
+}
+
+io::Result<ObjectContent> ObjectStore::read_packed(const StoredPack& stored, std::uint32_t rank) {
+  Pack& pack = *stored.pack;
+  if (cache_.empty()) cache_.resize(kCacheSlots);
+  std::vector<PackEntry> deltas;  // the asked for first
+  ObjectContent base;
+  for (;;) {
+    const ObjectNumber number = stored.first + rank;
+    const auto& [cached_number, cached] = cache_[number % kCacheSlots];
+    if (cached.bytes != nullptr && cached_number == number) {
+      base = cached;
+      break;
+    }
+    const io::Result<PackEntry> entry = pack.entry_at(rank);
+    if (!entry) return std::unexpected(entry.error());
+    if (entry->size > kContentBytesMax) return io::fail(io::Errc::limit, "size of an object");
+    if (!entry->is_delta()) {
+      std::string content(entry->size, '\0');
+      const io::Result<std::size_t> inflated = inflater_.inflate(
+          pack.bytes().subspan(entry->data_offset(), entry->data_bytes()), writable(content));
+      if (!inflated) return std::unexpected(inflated.error());
+      base = {entry->type, std::make_shared<const std::string>(std::move(content))};
+      keep(number, base);
+      break;
+    }
+    if (deltas.size() >= kDeltaChainMax) return io::fail(io::Errc::corrupt, "delta chain");
+    deltas.push_back(*entry);
+    rank = entry->base_rank;
+  }
+  while (!deltas.empty()) {
+    const PackEntry& entry = deltas.back();
+    std::string delta(entry.size, '\0');
+    const io::Result<std::size_t> inflated = inflater_.inflate(
+        pack.bytes().subspan(entry.data_offset(), entry.data_bytes()), writable(delta));
+    if (!inflated) return std::unexpected(inflated.error());
+    const std::optional<DeltaSizes> sizes = delta_sizes(readable(delta));
+    if (!sizes) return io::fail(io::Errc::corrupt, "delta");
+    if (sizes->result > kContentBytesMax) return io::fail(io::Errc::limit, "size of an object");
+    std::string content(sizes->result, '\0');
+    if (!apply_delta(readable(*base.bytes), readable(delta), writable(content))) {
+      return io::fail(io::Errc::corrupt, "delta");
+    }
+    base.bytes = std::make_shared<const std::string>(std::move(content));
+    const std::optional<std::uint32_t> at = pack.rank_at(entry.offset);
+    if (at) keep(stored.first + *at, base);
+    deltas.pop_back();
+  }
+  return base;
+}
+
+void ObjectStore::keep(ObjectNumber number, const ObjectContent& content) {
+  if (content.bytes->size() > kCachedContentBytesMax) return;
+  auto& [cached_number, cached] = cache_[number % kCacheSlots];
+  if (cached.bytes != nullptr) cache_bytes_ -= cached.bytes->size();
+  cached_number = number;
+  cached = content;
+  cache_bytes_ += content.bytes->size();
+  if (cache_bytes_ <= kContentCacheBytesMax) return;
+  for (auto& slot : cache_) slot.second = {};
+  cache_bytes_ = 0;
+}
+
+}  // namespace weir::git

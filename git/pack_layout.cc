@@ -1,0 +1,294 @@
+#include "git/pack_layout.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <utility>
+
+namespace weir::git {
+namespace {
+
+constexpr std::uint8_t kOfsDelta = 6;
+constexpr std::uint8_t kRefDelta = 7;
+constexpr unsigned kTypeShift = 4;
+
+std::span<const std::uint8_t> readable(const std::string& text) {
+  return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
+}
+
+// gitformat-pack(5): the distance back to a base, most significant digit first, each digit but the
+// last one more than it says.
+void append_distance(std::string& out, std::uint64_t distance) {
+  std::array<char, 10> digits;
+  std::size_t at = digits.size();
+  digits[--at] = static_cast<char>(distance & 0x7f);
+  while ((distance >>= 7) != 0) {
+    --distance;
+    digits[--at] = static_cast<char>(0x80 | (distance & 0x7f));
+  }
+  out.append(digits.data() + at, digits.size() - at);
+}
+
+void append_entry_header(std::string& out, ObjectType type, std::uint64_t size) {
+  auto byte = static_cast<std::uint8_t>(static_cast<unsigned>(type) << kTypeShift | (size & 0x0f));
+  size >>= 4;
+  while (size != 0) {
+    out.push_back(static_cast<char>(byte | 0x80));
+    byte = size & 0x7f;
+    size >>= 7;
+  }
+  out.push_back(static_cast<char>(byte));
+}
+
+}  // namespace
+
+const std::string* ReencodeStore::find(ObjectNumber number) const {
+  for (const auto* part : {&young_, &old_}) {
+    const auto found = part->find(number);
+    if (found != part->end()) return &found->second;
+  }
+  return nullptr;
+}
+
+void ReencodeStore::keep(ObjectNumber number, std::string entry) {
+  young_bytes_ += entry.size();
+  young_.emplace(number, std::move(entry));
+  if (young_bytes_ <= kReencodedBytesMax / 2) return;
+  old_ = std::exchange(young_, {});
+  young_bytes_ = 0;
+}
+
+io::Result<Recipe> PackLayout::make(ObjectSet objects) {
+  if (const ObjectStore::StoredPack* const stored = whole_pack(objects)) {
+    return send_whole(*stored);
+  }
+  const io::Result<void> added = add_bases(objects);
+  if (!added) return std::unexpected(added.error());
+  RecipeBuilder builder(store_.format());
+  io::Result<void> placed;
+  objects.for_each([&](ObjectNumber number) {
+    if (placed) placed = place(builder, objects, number);
+  });
+  if (!placed) return std::unexpected(placed.error());
+  return builder.finish(counts_, std::nullopt);
+}
+
+const ObjectStore::StoredPack* PackLayout::whole_pack(const ObjectSet& objects) const {
+  const std::uint64_t count = objects.count();
+  for (const ObjectStore::StoredPack& stored : store_.packs()) {
+    if (stored.pack->count() != count || count == 0) continue;
+    bool all = true;
+    for (std::uint32_t i = 0; all && i < count; ++i) all = objects.contains(stored.first + i);
+    if (all) return &stored;
+  }
+  return nullptr;
+}
+
+io::Result<Recipe> PackLayout::send_whole(const ObjectStore::StoredPack& stored) const {
+  Pack& pack = *stored.pack;
+  RecipeCounts counts;
+  counts.objects = counts.reused = pack.count();
+  bool distances = false;
+  for (std::uint32_t rank = 0; rank < pack.count(); ++rank) {
+    const io::Result<std::uint32_t> base = pack.base_of(rank);
+    if (!base) return std::unexpected(base.error());
+    if (*base == kNoRank) continue;
+    ++counts.deltas;
+    if (options_.ofs_delta || distances) continue;
+    const io::Result<PackEntry> entry = pack.entry_at(rank);
+    if (!entry) return std::unexpected(entry.error());
+    distances = !entry->by_name;
+  }
+  RecipeBuilder builder(store_.format());
+  if (distances) {  // for a client that cannot read them: each entry anew
+    ObjectSet all = store_.empty_set();
+    for (std::uint32_t i = 0; i < pack.count(); ++i) all.add(stored.first + i);
+    PackLayout by_name(store_, reencoded_, options_);
+    io::Result<void> placed;
+    all.for_each([&](ObjectNumber number) {
+      if (placed) placed = by_name.place(builder, all, number);
+    });
+    if (!placed) return std::unexpected(placed.error());
+    return builder.finish(by_name.counts_, std::nullopt);
+  }
+  builder.add_extent(stored.file, kPackHeaderBytes,
+                     pack.bytes().size() - kPackHeaderBytes - pack.trailer().size());
+  std::array<std::uint8_t, 32> trailer{};
+  std::ranges::copy(pack.trailer(), trailer.begin());
+  return builder.finish(counts, trailer);
+}
+
+// Adds the blobs that deltas of the answer need, as far as they may be seen and are few.
+io::Result<void> PackLayout::add_bases(ObjectSet& objects) {
+  std::vector<ObjectNumber> wanting;  // deltas without their base
+  io::Result<void> looked;
+  objects.for_each([&](ObjectNumber number) {
+    const ObjectStore::Place at = store_.place(number);
+    if (!looked || at.stored == nullptr) return;
+    Pack& pack = *at.stored->pack;
+    answer_bytes_ += pack.end_at(at.rank) - pack.offset_at(at.rank);
+    const io::Result<std::uint32_t> base = pack.base_of(at.rank);
+    if (!base) {
+      looked = std::unexpected(base.error());
+    } else if (*base != kNoRank && !objects.contains(store_.canonical(at.stored->first + *base))) {
+      wanting.push_back(number);
+    }
+  });
+  if (!looked || wanting.empty() || !options_.visible) return looked;
+  const io::Result<const ObjectSet*> visible = options_.visible();
+  if (!visible) return std::unexpected(visible.error());
+  if (*visible == nullptr) return {};
+  for (const ObjectNumber number : wanting) {
+    const io::Result<void> added = add_base(objects, **visible, store_.place(number));
+    if (!added) return added;
+  }
+  return {};
+}
+
+io::Result<void> PackLayout::add_base(ObjectSet& objects, const ObjectSet& visible,
+                                      ObjectStore::Place delta) {
+  const io::Result<ObjectType> type = delta.stored->pack->type_at(delta.rank);
+  if (!type) return std::unexpected(type.error());
+  if (*type != ObjectType::blob) return {};
+  const std::uint64_t extra_max =
+      std::max(options_.extra_bytes_free, answer_bytes_ * options_.extra_percent_max / 100);
+  std::vector<ObjectNumber> chain;
+  std::uint64_t bytes = 0;
+  for (ObjectStore::Place at = delta;;) {
+    const io::Result<std::uint32_t> base = at.stored->pack->base_of(at.rank);
+    if (!base) return std::unexpected(base.error());
+    if (*base == kNoRank) break;
+    const ObjectNumber number = store_.canonical(at.stored->first + *base);
+    if (objects.contains(number)) break;
+    if (options_.client_has != nullptr && options_.client_has->contains(number)) break;
+    at = store_.place(number);
+    if (at.stored == nullptr || !visible.contains(number)) return {};
+    bytes += at.stored->pack->end_at(at.rank) - at.stored->pack->offset_at(at.rank);
+    if (extra_bytes_ + bytes > extra_max || chain.size() >= kDeltaChainMax) return {};
+    chain.push_back(number);
+  }
+  for (const ObjectNumber number : chain) objects.add(number);
+  extra_bytes_ += bytes;
+  counts_.extra += static_cast<std::uint32_t>(chain.size());
+  return {};
+}
+
+io::Result<void> PackLayout::place(RecipeBuilder& builder, const ObjectSet& objects,
+                                   ObjectNumber number) {
+  ++counts_.objects;
+  const ObjectStore::Place at = store_.place(number);
+  if (at.stored == nullptr) return place_anew(builder, number);
+  const io::Result<std::uint32_t> base = at.stored->pack->base_of(at.rank);
+  if (!base) return std::unexpected(base.error());
+  if (*base == kNoRank) {
+    place_as_stored(builder, number, at);
+    return {};
+  }
+  return place_delta(builder, objects, number, at, at.stored->first + *base);
+}
+
+io::Result<void> PackLayout::place_delta(RecipeBuilder& builder, const ObjectSet& objects,
+                                         ObjectNumber number, const ObjectStore::Place& at,
+                                         ObjectNumber stored_base) {
+  Pack& pack = *at.stored->pack;
+  const ObjectNumber base = store_.canonical(stored_base);
+  const bool in_answer = objects.contains(base);
+  const bool at_client =
+      !in_answer && options_.client_has != nullptr && options_.client_has->contains(base);
+  if (!in_answer && !at_client) return place_anew(builder, number);
+  const io::Result<PackEntry> entry = pack.entry_at(at.rank);
+  if (!entry) return std::unexpected(entry.error());
+  const std::optional<std::uint64_t> base_offset = in_answer ? offset_of(base) : std::nullopt;
+  // A base that comes later can only be named; our own pack does so without a circle.
+  if (in_answer && !base_offset && !(entry->by_name && base == stored_base)) {
+    return place_anew(builder, number);
+  }
+  ++counts_.deltas;
+  const std::uint64_t here = builder.offset();
+  const bool as_stored =
+      entry->by_name || (base_offset && options_.ofs_delta && base == stored_base &&
+                         here - *base_offset == entry->offset - pack.offset_at(entry->base_rank));
+  if (as_stored) {
+    place_as_stored(builder, number, at);
+    return {};
+  }
+  std::string header(reinterpret_cast<const char*>(pack.bytes().data()) + entry->offset,
+                     entry->header_bytes);
+  const bool by_distance = base_offset && options_.ofs_delta;
+  const unsigned kind = by_distance ? kOfsDelta : kRefDelta;
+  header[0] =
+      static_cast<char>((static_cast<std::uint8_t>(header[0]) & 0x8f) | (kind << kTypeShift));
+  if (by_distance) {
+    append_distance(header, here - *base_offset);
+  } else {
+    const ObjectId id = store_.id(base);
+    header.append(reinterpret_cast<const char*>(id.hash.data()), id.bytes);
+  }
+  note(number, here, false);
+  ++counts_.reused;
+  builder.add_literal(readable(header));
+  builder.add_extent(at.stored->file, entry->data_offset(), entry->data_bytes());
+  return {};
+}
+
+void PackLayout::place_as_stored(RecipeBuilder& builder, ObjectNumber number,
+                                 const ObjectStore::Place& at) {
+  const Pack& pack = *at.stored->pack;
+  const std::uint64_t begin = pack.offset_at(at.rank);
+  note(number, builder.offset(), true);
+  ++counts_.reused;
+  builder.add_extent(at.stored->file, begin, pack.end_at(at.rank) - begin);
+}
+
+io::Result<void> PackLayout::place_anew(RecipeBuilder& builder, ObjectNumber number) {
+  note(number, builder.offset(), false);
+  ++counts_.reencoded;
+  if (const std::string* const kept = reencoded_.find(number)) {
+    literal_bytes_ += kept->size();
+    if (literal_bytes_ > kLayoutLiteralBytesMax) return io::fail(io::Errc::limit, "literals");
+    builder.add_literal(readable(*kept));
+    return {};
+  }
+  const io::Result<ObjectContent> content = store_.read(number);
+  if (!content) return std::unexpected(content.error());
+  std::string entry;
+  append_entry_header(entry, content->type, content->bytes->size());
+  deflater_.deflate(content->span(), entry);
+  literal_bytes_ += entry.size();
+  if (literal_bytes_ > kLayoutLiteralBytesMax) return io::fail(io::Errc::limit, "literals");
+  builder.add_literal(readable(entry));
+  reencoded_.keep(number, std::move(entry));
+  return {};
+}
+
+void PackLayout::note(ObjectNumber number, std::uint64_t offset, bool as_stored) {
+  if (as_stored && !runs_.empty() && number != 0) {
+    Run& run = runs_.back();
+    const ObjectStore::Place first = store_.place(run.first);
+    const ObjectStore::Place at = store_.place(number);
+    if (run.last + 1 == number && run.as_stored && first.stored == at.stored) {
+      const Pack& pack = *at.stored->pack;
+      if (run.offset + pack.offset_at(at.rank) - pack.offset_at(first.rank) == offset) {
+        run.last = number;
+        return;
+      }
+    }
+  }
+  runs_.push_back({number, number, offset, as_stored});
+}
+
+std::optional<std::uint64_t> PackLayout::offset_of(ObjectNumber number) const {
+  auto after =
+      std::upper_bound(runs_.begin(), runs_.end(), number,
+                       [](ObjectNumber value, const Run& run) { return value < run.first; });
+  if (after == runs_.begin()) return std::nullopt;
+  --after;
+  if (number > after->last) return std::nullopt;
+  if (number == after->first) return after->offset;
+  const ObjectStore::Place first = store_.place(after->first);
+  const Pack& pack = *first.stored->pack;
+  return after->offset + pack.offset_at(first.rank + (number - after->first)) -
+         pack.offset_at(first.rank);
+}
+
+}  // namespace weir::git

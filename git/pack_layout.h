@@ -1,0 +1,101 @@
+#pragma once
+// PackLayout: how each object of an answer is sent, and the recipe that says so. In the order of
+// numbers, which is the order of the packs on disk:
+//  - as stored, when it is whole or a delta of something in the answer; the reference to the base
+//  is
+//    written anew where the distance changed or the client takes no distances;
+//  - as a delta of something the client has (a thin pack);
+//  - as stored, with a blob the client did not ask for but may see as its base, while such extra
+//    bytes stay below a share of the answer. Never trees or commits: clients check that what they
+//    got is closed;
+//  - else inflated and deflated anew, which is kept for the next answer (ReencodeStore).
+// A pack that is the answer exactly is sent as it is, its trailer known. Every delta's base comes
+// earlier in the answer, or is in the same pack of ours, or is proved to be the client's. One
+// thread; planner processes and tests only. Format: gitformat-pack(5).
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "git/object_codec.h"
+#include "git/object_set.h"
+#include "git/object_store.h"
+#include "git/recipe.h"
+#include "io/error.h"
+
+namespace weir::git {
+
+inline constexpr std::uint64_t kReencodedBytesMax = 32UL * 1024 * 1024;  // kept
+// Of one answer; more is git's business.
+inline constexpr std::uint64_t kLayoutLiteralBytesMax = 192UL * 1024 * 1024;
+
+// Objects deflated anew, as pack entries, by number; the store's lifetime. Oldest half leaves when
+// full.
+class ReencodeStore {
+ public:
+  // Null: not there.
+  const std::string* find(ObjectNumber number) const;
+  void keep(ObjectNumber number, std::string entry);
+
+ private:
+  std::unordered_map<ObjectNumber, std::string> young_, old_;
+  std::uint64_t young_bytes_ = 0;
+};
+
+struct LayoutOptions {
+  bool ofs_delta = false;
+  // What the client has for certain, for bases of a thin pack; null: none.
+  const ObjectSet* client_has = nullptr;
+  // What may be sent beyond the answer as a base: asked once, when a base is wanting. Null, or a
+  // null set: nothing.
+  std::function<io::Result<const ObjectSet*>()> visible;
+  unsigned extra_percent_max = 12;             // of the answer's bytes
+  std::uint64_t extra_bytes_free = 64 * 1024;  // and so many in any case
+};
+
+class PackLayout {
+ public:
+  PackLayout(ObjectStore& store, ReencodeStore& reencoded, LayoutOptions options)
+      : store_(store), reencoded_(reencoded), options_(std::move(options)), deflater_(1) {}
+
+  // `objects`: canonical numbers. Errors: limit (too much to deflate), corrupt.
+  io::Result<Recipe> make(ObjectSet objects);
+
+ private:
+  // A stretch of the answer that lies in one pack as it lies here.
+  struct Run {
+    ObjectNumber first = 0;  // the numbers first..last
+    ObjectNumber last = 0;
+    std::uint64_t offset = 0;  // of `first` in the answer
+    bool as_stored = false;    // `first` is as stored: what follows it in the pack may join
+  };
+  const ObjectStore::StoredPack* whole_pack(const ObjectSet& objects) const;
+  io::Result<Recipe> send_whole(const ObjectStore::StoredPack& stored) const;
+  io::Result<void> add_bases(ObjectSet& objects);
+  io::Result<void> add_base(ObjectSet& objects, const ObjectSet& visible, ObjectStore::Place delta);
+  io::Result<void> place(RecipeBuilder& builder, const ObjectSet& objects, ObjectNumber number);
+  io::Result<void> place_delta(RecipeBuilder& builder, const ObjectSet& objects,
+                               ObjectNumber number, const ObjectStore::Place& at,
+                               ObjectNumber base);
+  io::Result<void> place_anew(RecipeBuilder& builder, ObjectNumber number);
+  void place_as_stored(RecipeBuilder& builder, ObjectNumber number, const ObjectStore::Place& at);
+  void note(ObjectNumber number, std::uint64_t offset, bool as_stored);
+  // Where in the answer a number placed already begins.
+  std::optional<std::uint64_t> offset_of(ObjectNumber number) const;
+
+  ObjectStore& store_;
+  ReencodeStore& reencoded_;
+  LayoutOptions options_;
+  Deflater deflater_;
+  std::vector<Run> runs_;
+  RecipeCounts counts_;
+  std::uint64_t answer_bytes_ = 0;
+  std::uint64_t extra_bytes_ = 0;
+  std::uint64_t literal_bytes_ = 0;
+};
+
+}  // namespace weir::git

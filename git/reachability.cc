@@ -1,0 +1,243 @@
+#include "git/reachability.h"
+
+#include <algorithm>
+#include <cstring>
+#include <queue>
+#include <utility>
+
+#include "git/object_text.h"
+
+namespace weir::git {
+namespace {
+
+constexpr unsigned kStepsPerLook = 256;  // between two looks at the clock
+
+ObjectId id_from(const std::uint8_t* hash, ObjectFormat format) {
+  ObjectId id;
+  id.bytes = static_cast<std::uint8_t>(hash_bytes(format));
+  std::memcpy(id.hash.data(), hash, id.bytes);
+  return id;
+}
+
+// The commit-graph of the store's own objects: one file, or the chain in its order.
+std::vector<std::span<const std::uint8_t>> graph_files(
+    const std::vector<MappedRepositoryFile>& files) {
+  std::vector<const MappedRepositoryFile*> found;
+  for (const MappedRepositoryFile& file : files) {
+    if (file.file.role == FileRole::commit_graph && file.file.store == 0) found.push_back(&file);
+  }
+  std::ranges::sort(found, {}, [](const auto* file) { return file->file.order; });
+  std::vector<std::span<const std::uint8_t>> parts;
+  for (const MappedRepositoryFile* file : found) parts.push_back(file->mapping.bytes());
+  return parts;
+}
+
+}  // namespace
+
+io::Result<std::unique_ptr<Reachability>> Reachability::open(
+    const std::vector<MappedRepositoryFile>& files, ObjectStore& store) {
+  std::unique_ptr<Reachability> reach(new Reachability(store));
+  // Bitmaps and graphs only save work: one that does not fit is left alone.
+  for (const ObjectStore::StoredPack& stored : store.packs()) {
+    if (reach->bitmap_ != nullptr) break;
+    const RepositoryFile& pack = files[stored.file].file;
+    for (const MappedRepositoryFile& file : files) {
+      if (file.file.role != FileRole::pack_bitmap || file.file.store != pack.store ||
+          file.file.name != pack.name) {
+        continue;
+      }
+      io::Result<std::unique_ptr<ReachabilityBitmap>> bitmap = ReachabilityBitmap::open(
+          file.mapping.bytes(), store.format(), stored.pack->count(), stored.pack->trailer());
+      if (!bitmap) continue;
+      reach->bitmap_ = std::move(*bitmap);
+      reach->bitmap_pack_ = &stored;
+    }
+  }
+  const std::vector<std::span<const std::uint8_t>> graphs = graph_files(files);
+  if (!graphs.empty()) {
+    io::Result<CommitGraph> graph = CommitGraph::open(graphs, store.format());
+    if (graph) reach->graph_ = std::move(*graph);
+  }
+  return reach;
+}
+
+io::Result<ObjectNumber> Reachability::number_of(const ObjectId& id) {
+  const std::optional<ObjectNumber> number = store_.find(id);
+  if (number) return *number;
+  missing_ = id;
+  return io::fail(io::Errc::not_found, "object");
+}
+
+io::Result<void> Reachability::read_commit(ObjectNumber number, Commit& commit) {
+  const ObjectId id = store_.id(number);
+  commit.parents.clear();
+  if (graph_) {
+    if (const std::optional<std::uint32_t> position = graph_->find(id)) {
+      const io::Result<void> read = graph_->read(*position, graph_commit_);
+      if (!read) return read;
+      commit.tree = graph_commit_.tree;
+      commit.date_s = graph_commit_.date_s;
+      for (const std::uint32_t parent : graph_commit_.parents) {
+        commit.parents.push_back(graph_->id_at(parent));
+      }
+      return {};
+    }
+  }
+  const io::Result<ObjectContent> content = store_.read(number);
+  if (!content) return std::unexpected(content.error());
+  if (content->type != ObjectType::commit) return io::fail(io::Errc::corrupt, "not a commit");
+  CommitText text;
+  const io::Result<void> parsed = parse_commit(content->span(), store_.format(), text);
+  if (!parsed) return parsed;
+  commit.tree = text.tree;
+  commit.parents = std::move(text.parents);
+  commit.date_s = text.date_s;
+  return {};
+}
+
+// The set of a bitmapped commit. Its bits are ranks of one pack; an object that is stored in an
+// earlier pack too goes by its number there.
+io::Result<bool> Reachability::add_from_bitmap(ObjectNumber number, ObjectSet& into) {
+  if (bitmap_ == nullptr || number < bitmap_pack_->first) return false;
+  const std::uint32_t rank = number - bitmap_pack_->first;
+  if (rank >= bitmap_pack_->pack->count()) return false;
+  const io::Result<std::optional<ObjectSet>> set =
+      bitmap_->reachable_from(bitmap_pack_->pack->position_of_rank(rank));
+  if (!set) return std::unexpected(set.error());
+  if (!*set) return false;
+  const ObjectNumber first = bitmap_pack_->first;
+  if (first == 0) {
+    const std::vector<std::uint64_t>& words = (*set)->words();
+    for (std::size_t i = 0; i < words.size(); ++i) into.words()[i] |= words[i];
+  } else {
+    (*set)->for_each([&](std::uint32_t bit) { into.add(store_.canonical(first + bit)); });
+  }
+  return true;
+}
+
+io::Result<void> Reachability::walk_commits(std::vector<ObjectNumber> pending, ObjectSet& into,
+                                            std::vector<ObjectNumber>& fresh,
+                                            const WalkLimits& limits) {
+  // Newest first: what is behind a bitmapped commit is then mostly met after it.
+  std::priority_queue<std::pair<std::uint64_t, ObjectNumber>> queue;
+  Commit commit;
+  for (const ObjectNumber number : pending) {
+    if (into.contains(number)) continue;
+    const io::Result<bool> added = add_from_bitmap(number, into);
+    if (!added) return std::unexpected(added.error());
+  }
+  for (const ObjectNumber number : pending) {
+    if (into.contains(number)) continue;
+    const io::Result<void> read = read_commit(number, commit);
+    if (!read) return read;
+    queue.emplace(commit.date_s, number);
+  }
+  unsigned steps = 0;
+  while (!queue.empty()) {
+    const ObjectNumber number = queue.top().second;
+    queue.pop();
+    if (into.contains(number)) continue;
+    const io::Result<bool> added = add_from_bitmap(number, into);
+    if (!added) return std::unexpected(added.error());
+    if (*added) continue;
+    into.add(number);
+    fresh.push_back(number);
+    if (++steps % kStepsPerLook == 0 && limits.expired && limits.expired()) {
+      return io::fail(io::Errc::limit, "time of a walk");
+    }
+    io::Result<void> read = read_commit(number, commit);
+    if (!read) return read;
+    const std::vector<ObjectId> parents = std::move(commit.parents);
+    for (const ObjectId& id : parents) {
+      const io::Result<ObjectNumber> parent = number_of(id);
+      if (!parent) return std::unexpected(parent.error());
+      if (into.contains(*parent)) continue;
+      read = read_commit(*parent, commit);
+      if (!read) return read;
+      queue.emplace(commit.date_s, *parent);
+    }
+  }
+  return {};
+}
+
+io::Result<void> Reachability::add_tree(ObjectNumber root, ObjectSet& into,
+                                        const WalkLimits& limits) {
+  if (!into.insert(root)) return {};
+  std::vector<ObjectNumber> pending{root};
+  while (!pending.empty()) {
+    const ObjectNumber number = pending.back();
+    pending.pop_back();
+    if (++trees_read_ > limits.trees_max) return io::fail(io::Errc::limit, "trees of a walk");
+    if (trees_read_ % kStepsPerLook == 0 && limits.expired && limits.expired()) {
+      return io::fail(io::Errc::limit, "time of a walk");
+    }
+    const io::Result<ObjectContent> content = store_.read(number);
+    if (!content) return std::unexpected(content.error());
+    if (content->type != ObjectType::tree) return io::fail(io::Errc::corrupt, "not a tree");
+    TreeReader reader(content->span(), store_.format());
+    TreeEntry entry;
+    while (reader.next(entry)) {
+      if (entry.kind == TreeEntryKind::submodule) continue;
+      const io::Result<ObjectNumber> child = number_of(id_from(entry.hash, store_.format()));
+      if (!child) return std::unexpected(child.error());
+      if (into.insert(*child) && entry.kind == TreeEntryKind::tree) pending.push_back(*child);
+    }
+    if (reader.malformed()) return io::fail(io::Errc::corrupt, "tree");
+  }
+  return {};
+}
+
+io::Result<ObjectSet> Reachability::closure(std::span<const ObjectNumber> tips,
+                                            const WalkLimits& limits) {
+  ObjectSet set = store_.empty_set();
+  std::vector<ObjectNumber> commits, trees;
+  for (ObjectNumber number : tips) {
+    for (;;) {  // through tags: each ends at something it names, so there is no circle
+      const io::Result<ObjectType> type = store_.type(number);
+      if (!type) return std::unexpected(type.error());
+      if (*type == ObjectType::commit) {
+        commits.push_back(number);
+      } else if (*type == ObjectType::tree) {
+        trees.push_back(number);
+      } else if (*type == ObjectType::blob) {
+        set.add(number);
+      } else if (set.insert(number)) {
+        const io::Result<ObjectContent> content = store_.read(number);
+        if (!content) return std::unexpected(content.error());
+        const io::Result<TagText> tag = parse_tag(content->span(), store_.format());
+        if (!tag) return std::unexpected(tag.error());
+        const io::Result<ObjectNumber> target = number_of(tag->target);
+        if (!target) return std::unexpected(target.error());
+        number = *target;
+        continue;
+      }
+      break;
+    }
+  }
+  std::vector<ObjectNumber> fresh;
+  io::Result<void> walked = walk_commits(std::move(commits), set, fresh, limits);
+  if (!walked) return std::unexpected(walked.error());
+  walked = add_snapshots(fresh, set, limits);
+  if (!walked) return std::unexpected(walked.error());
+  for (const ObjectNumber tree : trees) {
+    walked = add_tree(tree, set, limits);
+    if (!walked) return std::unexpected(walked.error());
+  }
+  return set;
+}
+
+io::Result<void> Reachability::add_snapshots(std::span<const ObjectNumber> commits, ObjectSet& into,
+                                             const WalkLimits& limits) {
+  Commit commit;
+  for (const ObjectNumber number : commits) {
+    io::Result<void> done = read_commit(number, commit);
+    if (!done) return done;
+    const io::Result<ObjectNumber> tree = number_of(commit.tree);
+    if (!tree) return std::unexpected(tree.error());
+    done = add_tree(*tree, into, limits);
+    if (!done) return done;
+  }
+  return {};
+}
+
+}  // namespace weir::git

@@ -1,0 +1,68 @@
+#pragma once
+// Reachability: what objects reach which, by bitmaps where there are some, by the commit-graph
+// where it knows a commit, by the objects themselves otherwise. Commits first, trees afterwards, so
+// that a bitmap met on the way saves the trees behind it. Bounded by WalkLimits. One thread;
+// planner processes and tests only. Source of the method: git's pack-bitmap.c (find_objects).
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "git/commit_graph.h"
+#include "git/object_id.h"
+#include "git/object_set.h"
+#include "git/object_store.h"
+#include "git/reachability_bitmap.h"
+#include "io/clock.h"
+#include "io/error.h"
+
+namespace weir::git {
+
+struct WalkLimits {
+  std::uint64_t trees_max = 20'000'000;  // read
+  std::function<bool()> expired;         // asked now and then: the plan's time is over
+};
+
+// What a walk may fail with: not_found (an object that is referred to is not in the store;
+// missing() names it), limit (WalkLimits), corrupt.
+class Reachability {
+ public:
+  static io::Result<std::unique_ptr<Reachability>> open(
+      const std::vector<MappedRepositoryFile>& files, ObjectStore& store);
+
+  // All that `tips` reach, themselves included.
+  io::Result<ObjectSet> closure(std::span<const ObjectNumber> tips, const WalkLimits& limits);
+  // The trees of these commits with all they hold, added to `into`; parents are not followed.
+  io::Result<void> add_snapshots(std::span<const ObjectNumber> commits, ObjectSet& into,
+                                 const WalkLimits& limits);
+  struct Commit {
+    ObjectId tree;
+    std::vector<ObjectId> parents;
+    std::uint64_t date_s = 0;
+  };
+  io::Result<void> read_commit(ObjectNumber number, Commit& commit);
+  io::Result<ObjectNumber> number_of(const ObjectId& id);
+  const ObjectId& missing() const { return missing_; }
+  // Whether some commits' sets need no walk.
+  bool has_bitmap() const { return bitmap_ != nullptr; }
+
+ private:
+  explicit Reachability(ObjectStore& store) : store_(store) {}
+  io::Result<bool> add_from_bitmap(ObjectNumber number, ObjectSet& into);
+  io::Result<void> walk_commits(std::vector<ObjectNumber> pending, ObjectSet& into,
+                                std::vector<ObjectNumber>& fresh, const WalkLimits& limits);
+  io::Result<void> add_tree(ObjectNumber tree, ObjectSet& into, const WalkLimits& limits);
+
+  ObjectStore& store_;
+  std::unique_ptr<ReachabilityBitmap> bitmap_;
+  const ObjectStore::StoredPack* bitmap_pack_ = nullptr;
+  std::optional<CommitGraph> graph_;
+  CommitGraph::Commit graph_commit_;
+  ObjectId missing_;
+  std::uint64_t trees_read_ = 0;
+};
+
+}  // namespace weir::git
