@@ -38,6 +38,8 @@ struct PlanRequest {
   std::vector<ObjectId> shallows;
   std::uint32_t depth = 0;  // 0: not asked
   ObjectFilter filter;
+  bool done = true;           // false: a pack only if the haves say enough (`ready`)
+  bool wait_for_done = false;  // with done == false: no pack, however much they say
   bool thin_pack = false;
   bool ofs_delta = false;
   bool include_tag = false;
@@ -55,6 +57,7 @@ struct VisibleTips {
 
 enum class PlanStatus : std::uint8_t {
   planned,
+  negotiating,  // `common` is all there is to say: the client is to send more haves
   fallback,  // git can answer it: `reason` says why we do not
   missing,   // an object is not in the files: they may be old; else git finds the words
   refused,   // a want that the tips do not reach: `refused_want`
@@ -83,7 +86,8 @@ struct PlanReply {
   Recipe recipe;
   std::vector<ObjectId> shallow;
   std::vector<ObjectId> unshallow;
-  std::vector<ObjectId> common;  // which haves are known
+  std::vector<ObjectId> common;  // which haves count
+  bool ready = false;            // they say enough
   std::uint64_t cpu_us = 0;
 };
 

@@ -1,0 +1,207 @@
+#include "git/fetch_difference.h"
+
+#include <queue>
+#include <utility>
+
+#include "git/object_text.h"
+
+namespace weir::git {
+namespace {
+
+constexpr unsigned kCommitsPerLook = 256;  // between two looks at the clock
+
+class Painting {
+ public:
+  Painting(ObjectStore& store, Reachability& reach, const ObjectSet& cut, const WalkLimits& limits)
+      : store_(store),
+        reach_(reach),
+        cut_(cut),
+        limits_(limits),
+        wanted_(store.empty_set()),
+        owned_(store.empty_set()),
+        queued_(store.empty_set()) {}
+
+  io::Result<Difference> paint(std::span<const ObjectNumber> wants,
+                               std::span<const ObjectNumber> haves);
+
+ private:
+  io::Result<void> start(std::span<const ObjectNumber> tips, bool owned);
+  io::Result<void> color(ObjectNumber commit, bool owned);
+  io::Result<void> spread();
+  io::Result<std::vector<ObjectNumber>> parents_of(ObjectNumber commit);
+  io::Result<bool> every_want_meets_owned();
+
+  ObjectStore& store_;
+  Reachability& reach_;
+  const ObjectSet& cut_;
+  const WalkLimits& limits_;
+  ObjectSet wanted_, owned_;  // commits: reached from the wants, from the haves
+  ObjectSet queued_;
+  std::priority_queue<std::pair<std::uint64_t, ObjectNumber>> queue_;
+  std::uint64_t wanted_only_ = 0;  // of those in the queue
+  // Tags, trees and blobs that were named themselves.
+  std::vector<ObjectNumber> wanted_tags_, owned_tags_, wanted_trees_, owned_trees_;
+  std::vector<ObjectNumber> wanted_tips_;  // the commits among the wants, and under their tags
+  Reachability::Commit commit_;
+};
+
+io::Result<std::vector<ObjectNumber>> Painting::parents_of(ObjectNumber commit) {
+  std::vector<ObjectNumber> parents;
+  if (!cut_.words().empty() && cut_.contains(commit)) return parents;
+  const io::Result<void> read = reach_.read_commit(commit, commit_);
+  if (!read) return std::unexpected(read.error());
+  const std::vector<ObjectId> ids = commit_.parents;
+  for (const ObjectId& id : ids) {
+    const io::Result<ObjectNumber> number = reach_.number_of(id);
+    if (!number) return std::unexpected(number.error());
+    parents.push_back(*number);
+  }
+  return parents;
+}
+
+// Gives a commit a color it lacks, and queues it so that its parents get it too.
+io::Result<void> Painting::color(ObjectNumber commit, bool owned) {
+  ObjectSet& set = owned ? owned_ : wanted_;
+  const bool was_owned = owned_.contains(commit);
+  if (!set.insert(commit)) return {};
+  const bool waiting = queued_.contains(commit);
+  if (waiting) {
+    if (owned && wanted_.contains(commit)) --wanted_only_;
+    return {};
+  }
+  if (!owned && was_owned) return {};  // its ancestors are the client's: nothing to send
+  const io::Result<void> read = reach_.read_commit(commit, commit_);
+  if (!read) return read;
+  queued_.add(commit);
+  if (!owned) ++wanted_only_;
+  queue_.emplace(commit_.date_s, commit);
+  return {};
+}
+
+io::Result<void> Painting::start(std::span<const ObjectNumber> tips, bool owned) {
+  for (ObjectNumber number : tips) {
+    for (;;) {
+      const io::Result<ObjectType> type = store_.type(number);
+      if (!type) return std::unexpected(type.error());
+      if (*type == ObjectType::commit) {
+        const io::Result<void> colored = color(number, owned);
+        if (!colored) return colored;
+        if (!owned) wanted_tips_.push_back(number);
+        break;
+      }
+      if (*type != ObjectType::tag) {
+        (owned ? owned_trees_ : wanted_trees_).push_back(number);
+        break;
+      }
+      (owned ? owned_tags_ : wanted_tags_).push_back(number);
+      const io::Result<ObjectContent> content = store_.read(number);
+      if (!content) return std::unexpected(content.error());
+      const io::Result<TagText> tag = parse_tag(content->span(), store_.format());
+      if (!tag) return std::unexpected(tag.error());
+      const io::Result<ObjectNumber> target = reach_.number_of(tag->target);
+      if (!target) return std::unexpected(target.error());
+      number = *target;
+    }
+  }
+  return {};
+}
+
+io::Result<void> Painting::spread() {
+  unsigned steps = 0;
+  while (wanted_only_ > 0) {
+    const ObjectNumber commit = queue_.top().second;
+    queue_.pop();
+    queued_.remove(commit);
+    const bool owned = owned_.contains(commit);
+    if (!owned) --wanted_only_;
+    if (++steps % kCommitsPerLook == 0 && limits_.expired && limits_.expired()) {
+      return io::fail(io::Errc::limit, "time of a walk");
+    }
+    const io::Result<std::vector<ObjectNumber>> parents = parents_of(commit);
+    if (!parents) return std::unexpected(parents.error());
+    for (const ObjectNumber parent : *parents) {
+      const io::Result<void> colored = color(parent, owned);
+      if (!colored) return colored;
+    }
+  }
+  return {};
+}
+
+// As upload-pack.c's ok_to_give_up(): wants that are no commits say nothing either way.
+io::Result<bool> Painting::every_want_meets_owned() {
+  ObjectSet meets = owned_;
+  for (const ObjectNumber tip : wanted_tips_) {
+    ObjectSet seen = store_.empty_set();
+    std::vector<ObjectNumber> path{tip};
+    bool met = meets.contains(tip);
+    while (!met && !path.empty()) {
+      const ObjectNumber commit = path.back();
+      path.pop_back();
+      const io::Result<std::vector<ObjectNumber>> parents = parents_of(commit);
+      if (!parents) return std::unexpected(parents.error());
+      for (const ObjectNumber parent : *parents) {
+        met = met || meets.contains(parent);
+        if (seen.insert(parent)) path.push_back(parent);
+      }
+    }
+    if (!met) return false;
+    meets.add(tip);
+  }
+  return true;
+}
+
+io::Result<Difference> Painting::paint(std::span<const ObjectNumber> wants,
+                                       std::span<const ObjectNumber> haves) {
+  io::Result<void> done = start(haves, true);
+  if (done) done = start(wants, false);
+  if (done) done = spread();
+  if (!done) return std::unexpected(done.error());
+
+  Difference difference{.lacking = store_.empty_set(), .client_has = owned_, .edge = {}};
+  if (!owned_.empty()) {
+    const io::Result<bool> ready = every_want_meets_owned();
+    if (!ready) return std::unexpected(ready.error());
+    difference.ready = *ready;
+  }
+  ObjectSet commits = wanted_;
+  commits.subtract(owned_);
+  std::vector<ObjectNumber> fresh;
+  ObjectSet on_edge = store_.empty_set();
+  commits.for_each([&fresh](ObjectNumber commit) { fresh.push_back(commit); });
+  for (const ObjectNumber commit : fresh) {
+    const io::Result<std::vector<ObjectNumber>> parents = parents_of(commit);
+    if (!parents) return std::unexpected(parents.error());
+    for (const ObjectNumber parent : *parents) {
+      if (owned_.contains(parent) && on_edge.insert(parent)) difference.edge.push_back(parent);
+    }
+  }
+  done = reach_.add_snapshots(difference.edge, difference.client_has, limits_);
+  if (!done) return std::unexpected(done.error());
+  for (const ObjectNumber tag : owned_tags_) difference.client_has.add(tag);
+  const io::Result<ObjectSet> owned_others = reach_.closure(owned_trees_, limits_);
+  if (!owned_others) return std::unexpected(owned_others.error());
+  difference.client_has |= *owned_others;
+
+  ObjectSet& lacking = difference.lacking;
+  lacking = difference.client_has;
+  for (const ObjectNumber commit : fresh) lacking.add(commit);
+  done = reach_.add_snapshots(fresh, lacking, limits_);
+  if (!done) return std::unexpected(done.error());
+  for (const ObjectNumber tag : wanted_tags_) lacking.add(tag);
+  const io::Result<ObjectSet> wanted_others = reach_.closure(wanted_trees_, limits_);
+  if (!wanted_others) return std::unexpected(wanted_others.error());
+  lacking |= *wanted_others;
+  lacking.subtract(difference.client_has);
+  return difference;
+}
+
+}  // namespace
+
+io::Result<Difference> fetch_difference(ObjectStore& store, Reachability& reach,
+                                        std::span<const ObjectNumber> wants,
+                                        std::span<const ObjectNumber> haves, const ObjectSet& cut,
+                                        const WalkLimits& limits) {
+  return Painting(store, reach, cut, limits).paint(wants, haves);
+}
+
+}  // namespace weir::git

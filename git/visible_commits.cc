@@ -1,0 +1,61 @@
+#include "git/visible_commits.h"
+
+#include "git/object_text.h"
+
+namespace weir::git {
+namespace {
+
+constexpr unsigned kCommitsPerLook = 256;  // between two looks at the clock
+
+}  // namespace
+
+io::Result<VisibleCommits> VisibleCommits::start(ObjectStore& store, Reachability& reach,
+                                                 std::span<const ObjectNumber> tips) {
+  VisibleCommits visible(store, reach);
+  Reachability::Commit commit;
+  for (ObjectNumber number : tips) {
+    io::Result<ObjectType> type = store.type(number);
+    while (type && *type == ObjectType::tag) {
+      const io::Result<ObjectContent> content = store.read(number);
+      if (!content) return std::unexpected(content.error());
+      const io::Result<TagText> tag = parse_tag(content->span(), store.format());
+      if (!tag) return std::unexpected(tag.error());
+      const io::Result<ObjectNumber> target = reach.number_of(tag->target);
+      if (!target) return std::unexpected(target.error());
+      number = *target;
+      type = store.type(number);
+    }
+    if (!type) return std::unexpected(type.error());
+    if (*type != ObjectType::commit || !visible.seen_.insert(number)) continue;
+    const io::Result<void> read = reach.read_commit(number, commit);
+    if (!read) return std::unexpected(read.error());
+    visible.queue_.emplace(commit.date_s, number);
+  }
+  return visible;
+}
+
+io::Result<void> VisibleCommits::know_back_to(std::uint64_t date_s, const WalkLimits& limits) {
+  Reachability::Commit commit;
+  unsigned steps = 0;
+  while (!queue_.empty() && queue_.top().first >= date_s) {
+    if (++steps % kCommitsPerLook == 0 && limits.expired && limits.expired()) {
+      return io::fail(io::Errc::limit, "time of a walk");
+    }
+    const ObjectNumber number = queue_.top().second;
+    io::Result<void> read = reach_->read_commit(number, commit);
+    if (!read) return read;
+    queue_.pop();
+    const std::vector<ObjectId> parents = std::move(commit.parents);
+    for (const ObjectId& id : parents) {
+      const io::Result<ObjectNumber> parent = reach_->number_of(id);
+      if (!parent) return std::unexpected(parent.error());
+      if (!seen_.insert(*parent)) continue;
+      read = reach_->read_commit(*parent, commit);
+      if (!read) return read;
+      queue_.emplace(commit.date_s, *parent);
+    }
+  }
+  return {};
+}
+
+}  // namespace weir::git
