@@ -3,8 +3,6 @@
 #include <queue>
 #include <utility>
 
-#include "git/object_text.h"
-
 namespace weir::git {
 namespace {
 
@@ -21,7 +19,7 @@ class Painting {
         owned_(store.empty_set()),
         queued_(store.empty_set()) {}
 
-  io::Result<Difference> paint(std::span<const ObjectNumber> wants,
+  io::Result<Difference> paint(std::span<const ObjectNumber> wants, std::size_t asked,
                                std::span<const ObjectNumber> haves);
 
  private:
@@ -29,7 +27,7 @@ class Painting {
   io::Result<void> color(ObjectNumber commit, bool owned);
   io::Result<void> spread();
   io::Result<std::vector<ObjectNumber>> parents_of(ObjectNumber commit);
-  io::Result<bool> every_want_meets_owned();
+  io::Result<bool> meet_owned(std::span<const ObjectNumber> wants);
 
   ObjectStore& store_;
   Reachability& reach_;
@@ -41,7 +39,6 @@ class Painting {
   std::uint64_t wanted_only_ = 0;  // of those in the queue
   // Tags, trees and blobs that were named themselves.
   std::vector<ObjectNumber> wanted_tags_, owned_tags_, wanted_trees_, owned_trees_;
-  std::vector<ObjectNumber> wanted_tips_;  // the commits among the wants, and under their tags
   Reachability::Commit commit_;
 };
 
@@ -79,29 +76,19 @@ io::Result<void> Painting::color(ObjectNumber commit, bool owned) {
 }
 
 io::Result<void> Painting::start(std::span<const ObjectNumber> tips, bool owned) {
-  for (ObjectNumber number : tips) {
-    for (;;) {
-      const io::Result<ObjectType> type = store_.type(number);
-      if (!type) return std::unexpected(type.error());
-      if (*type == ObjectType::commit) {
-        const io::Result<void> colored = color(number, owned);
-        if (!colored) return colored;
-        if (!owned) wanted_tips_.push_back(number);
-        break;
-      }
-      if (*type != ObjectType::tag) {
-        (owned ? owned_trees_ : wanted_trees_).push_back(number);
-        break;
-      }
-      (owned ? owned_tags_ : wanted_tags_).push_back(number);
-      const io::Result<ObjectContent> content = store_.read(number);
-      if (!content) return std::unexpected(content.error());
-      const io::Result<TagText> tag = parse_tag(content->span(), store_.format());
-      if (!tag) return std::unexpected(tag.error());
-      const io::Result<ObjectNumber> target = reach_.number_of(tag->target);
-      if (!target) return std::unexpected(target.error());
-      number = *target;
+  for (const ObjectNumber tip : tips) {
+    std::vector<ObjectNumber>& tags = owned ? owned_tags_ : wanted_tags_;
+    const io::Result<ObjectNumber> target =
+        reach_.peel(tip, [&tags](ObjectNumber tag) { tags.push_back(tag); });
+    if (!target) return std::unexpected(target.error());
+    const io::Result<ObjectType> type = store_.type(*target);
+    if (!type) return std::unexpected(type.error());
+    if (*type != ObjectType::commit) {
+      (owned ? owned_trees_ : wanted_trees_).push_back(*target);
+      continue;
     }
+    const io::Result<void> colored = color(*target, owned);
+    if (!colored) return colored;
   }
   return {};
 }
@@ -128,9 +115,13 @@ io::Result<void> Painting::spread() {
 }
 
 // As upload-pack.c's ok_to_give_up(): wants that are no commits say nothing either way.
-io::Result<bool> Painting::every_want_meets_owned() {
+io::Result<bool> Painting::meet_owned(std::span<const ObjectNumber> wants) {
   ObjectSet meets = owned_;
-  for (const ObjectNumber tip : wanted_tips_) {
+  for (const ObjectNumber want : wants) {
+    const io::Result<ObjectNumber> target = reach_.peel(want);
+    if (!target) return std::unexpected(target.error());
+    const ObjectNumber tip = *target;
+    if (!wanted_.contains(tip)) continue;  // no commit
     ObjectSet seen = store_.empty_set();
     std::vector<ObjectNumber> path{tip};
     bool met = meets.contains(tip);
@@ -150,7 +141,7 @@ io::Result<bool> Painting::every_want_meets_owned() {
   return true;
 }
 
-io::Result<Difference> Painting::paint(std::span<const ObjectNumber> wants,
+io::Result<Difference> Painting::paint(std::span<const ObjectNumber> wants, std::size_t asked,
                                        std::span<const ObjectNumber> haves) {
   io::Result<void> done = start(haves, true);
   if (done) done = start(wants, false);
@@ -159,7 +150,7 @@ io::Result<Difference> Painting::paint(std::span<const ObjectNumber> wants,
 
   Difference difference{.lacking = store_.empty_set(), .client_has = owned_, .edge = {}};
   if (!owned_.empty()) {
-    const io::Result<bool> ready = every_want_meets_owned();
+    const io::Result<bool> ready = meet_owned(wants.first(asked));
     if (!ready) return std::unexpected(ready.error());
     difference.ready = *ready;
   }
@@ -198,10 +189,10 @@ io::Result<Difference> Painting::paint(std::span<const ObjectNumber> wants,
 }  // namespace
 
 io::Result<Difference> fetch_difference(ObjectStore& store, Reachability& reach,
-                                        std::span<const ObjectNumber> wants,
+                                        std::span<const ObjectNumber> wants, std::size_t asked,
                                         std::span<const ObjectNumber> haves, const ObjectSet& cut,
                                         const WalkLimits& limits) {
-  return Painting(store, reach, cut, limits).paint(wants, haves);
+  return Painting(store, reach, cut, limits).paint(wants, asked, haves);
 }
 
 }  // namespace weir::git

@@ -23,10 +23,11 @@ struct Difference {
   bool ready = false;  // each wanted commit reaches one of the client's: no need to ask for more
 };
 
-// `wants` and `haves`: canonical numbers of any type. `cut`: commits whose parents the client does
+// `wants` and `haves`: canonical numbers of any type; the first `asked` of the wants decide about
+// Difference::ready. `cut`: commits whose parents the client does
 // not have (its shallow ones): there both sides end; empty for most. Errors: as Reachability.
 io::Result<Difference> fetch_difference(ObjectStore& store, Reachability& reach,
-                                        std::span<const ObjectNumber> wants,
+                                        std::span<const ObjectNumber> wants, std::size_t asked,
                                         std::span<const ObjectNumber> haves, const ObjectSet& cut,
                                         const WalkLimits& limits);
 

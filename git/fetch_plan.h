@@ -32,13 +32,15 @@ struct ObjectFilter {
 // How much work a plan may do to make the answer smaller (under load it rises).
 enum class PlanLevel : std::uint8_t { best = 0, fast = 1, faster = 2, cheapest = 3 };
 
+inline constexpr std::uint32_t kWholeHistory = 0x7fffffff;  // as a depth
+
 struct PlanRequest {
   std::vector<ObjectId> wants;
   std::vector<ObjectId> haves;  // what the client says it has; unknown ones are passed over
   std::vector<ObjectId> shallows;
   std::uint32_t depth = 0;  // 0: not asked
   ObjectFilter filter;
-  bool done = true;           // false: a pack only if the haves say enough (`ready`)
+  bool done = true;            // false: a pack only if the haves say enough (`ready`)
   bool wait_for_done = false;  // with done == false: no pack, however much they say
   bool thin_pack = false;
   bool ofs_delta = false;
@@ -58,9 +60,9 @@ struct VisibleTips {
 enum class PlanStatus : std::uint8_t {
   planned,
   negotiating,  // `common` is all there is to say: the client is to send more haves
-  fallback,  // git can answer it: `reason` says why we do not
-  missing,   // an object is not in the files: they may be old; else git finds the words
-  refused,   // a want that the tips do not reach: `refused_want`
+  fallback,     // git can answer it: `reason` says why we do not
+  missing,      // an object is not in the files: they may be old; else git finds the words
+  refused,      // a want that the tips do not reach: `refused_want`
   failed,
 };
 

@@ -68,6 +68,24 @@ io::Result<ObjectNumber> Reachability::number_of(const ObjectId& id) {
   return io::fail(io::Errc::not_found, "object");
 }
 
+// Each tag's name depends on what it points at, so there is no circle.
+io::Result<ObjectNumber> Reachability::peel(ObjectNumber number,
+                                            const std::function<void(ObjectNumber)>& on_tag) {
+  for (;;) {
+    const io::Result<ObjectType> type = store_.type(number);
+    if (!type) return std::unexpected(type.error());
+    if (*type != ObjectType::tag) return number;
+    if (on_tag) on_tag(number);
+    const io::Result<ObjectContent> content = store_.read(number);
+    if (!content) return std::unexpected(content.error());
+    const io::Result<TagText> tag = parse_tag(content->span(), store_.format());
+    if (!tag) return std::unexpected(tag.error());
+    const io::Result<ObjectNumber> target = number_of(tag->target);
+    if (!target) return std::unexpected(target.error());
+    number = *target;
+  }
+}
+
 io::Result<void> Reachability::read_commit(ObjectNumber number, Commit& commit) {
   const ObjectId id = store_.id(number);
   commit.parents.clear();
@@ -191,27 +209,17 @@ io::Result<ObjectSet> Reachability::closure(std::span<const ObjectNumber> tips,
                                             const WalkLimits& limits) {
   ObjectSet set = store_.empty_set();
   std::vector<ObjectNumber> commits, trees;
-  for (ObjectNumber number : tips) {
-    for (;;) {  // through tags: each ends at something it names, so there is no circle
-      const io::Result<ObjectType> type = store_.type(number);
-      if (!type) return std::unexpected(type.error());
-      if (*type == ObjectType::commit) {
-        commits.push_back(number);
-      } else if (*type == ObjectType::tree) {
-        trees.push_back(number);
-      } else if (*type == ObjectType::blob) {
-        set.add(number);
-      } else if (set.insert(number)) {
-        const io::Result<ObjectContent> content = store_.read(number);
-        if (!content) return std::unexpected(content.error());
-        const io::Result<TagText> tag = parse_tag(content->span(), store_.format());
-        if (!tag) return std::unexpected(tag.error());
-        const io::Result<ObjectNumber> target = number_of(tag->target);
-        if (!target) return std::unexpected(target.error());
-        number = *target;
-        continue;
-      }
-      break;
+  for (const ObjectNumber tip : tips) {
+    const io::Result<ObjectNumber> target = peel(tip, [&set](ObjectNumber tag) { set.add(tag); });
+    if (!target) return std::unexpected(target.error());
+    const io::Result<ObjectType> type = store_.type(*target);
+    if (!type) return std::unexpected(type.error());
+    if (*type == ObjectType::commit) {
+      commits.push_back(*target);
+    } else if (*type == ObjectType::tree) {
+      trees.push_back(*target);
+    } else {
+      set.add(*target);
     }
   }
   std::vector<ObjectNumber> fresh;

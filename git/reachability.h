@@ -38,6 +38,10 @@ class Reachability {
   // The trees of these commits with all they hold, added to `into`; parents are not followed.
   io::Result<void> add_snapshots(std::span<const ObjectNumber> commits, ObjectSet& into,
                                  const WalkLimits& limits);
+  // What a tag points at in the end, through all tags between, which are handed to `on_tag`; any
+  // other object is itself.
+  io::Result<ObjectNumber> peel(ObjectNumber number,
+                                const std::function<void(ObjectNumber)>& on_tag = {});
   struct Commit {
     ObjectId tree;
     std::vector<ObjectId> parents;

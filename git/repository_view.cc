@@ -6,11 +6,14 @@
 #include <unordered_set>
 #include <utility>
 
+#include "git/fetch_difference.h"
 #include "git/object_set.h"
 #include "git/object_store.h"
 #include "git/object_text.h"
 #include "git/pack_layout.h"
 #include "git/reachability.h"
+#include "git/shallow_boundary.h"
+#include "git/visible_commits.h"
 
 namespace weir::git {
 namespace {
@@ -23,6 +26,17 @@ struct VisibleSet {
   std::string digest;
   ObjectSet objects;
   bool complete = false;  // every tip was found
+};
+
+struct SeenCommits {
+  std::string digest;
+  VisibleCommits commits;
+};
+
+// What an answer is made of, before it is decided how each object is sent.
+struct Selection {
+  ObjectSet objects;
+  std::optional<ObjectSet> client_has;
 };
 
 bool is_blob_limit(const ObjectFilter& filter) {
@@ -61,18 +75,49 @@ struct RepositoryView::Impl {
   std::unique_ptr<Reachability> reach;
   ReencodeStore reencoded;
   std::vector<VisibleSet> visible_sets;  // the last used in front
+  std::vector<SeenCommits> seen_commits;
 
+  std::vector<ObjectNumber> known_tips(const VisibleTips& visible, bool& complete) const;
   io::Result<const VisibleSet*> visible_set(const VisibleTips& visible, const WalkLimits& limits);
-  io::Result<ObjectSet> select(const PlanRequest& request, const VisibleTips& visible,
-                               std::span<const ObjectNumber> wants, const WalkLimits& limits,
-                               PlanReply& reply);
-  io::Result<ObjectSet> shallow_closure(std::span<const ObjectNumber> wants, std::uint32_t depth,
-                                        const WalkLimits& limits, PlanReply& reply);
+  io::Result<std::vector<ObjectNumber>> common_commits(std::span<const ObjectId> haves,
+                                                       const VisibleTips& visible,
+                                                       const WalkLimits& limits);
+  bool visible_set_is_cheap(const VisibleTips& visible) const;
+  io::Result<ObjectSet> select_all(const PlanRequest& request, const VisibleTips& visible,
+                                   std::span<const ObjectNumber> wants, const WalkLimits& limits);
+  // nullopt: the haves do not say enough yet; the reply says what they do say.
+  io::Result<std::optional<Selection>> select(const PlanRequest& request,
+                                              const VisibleTips& visible,
+                                              std::span<const ObjectNumber> wants,
+                                              const WalkLimits& limits, PlanReply& reply);
+  // Fills in what becomes shallow and what does not stay so; adds to wants, haves and cut what
+  // follows from it.
+  io::Result<void> move_boundary(const PlanRequest& request, const VisibleTips& visible,
+                                 const WalkLimits& limits, std::vector<ObjectNumber>& wants,
+                                 std::vector<ObjectNumber>& haves, ObjectSet& cut,
+                                 PlanReply& reply);
+  io::Result<const VisibleCommits*> visible_commits(const VisibleTips& visible,
+                                                    std::uint64_t back_to_s,
+                                                    const WalkLimits& limits);
   io::Result<void> add_tags(const VisibleTips& visible, ObjectSet& objects);
   io::Result<void> leave_out(const ObjectFilter& filter, std::span<const ObjectNumber> wants,
                              ObjectSet& objects) const;
   io::Result<void> plan(const PlanRequest& request, const VisibleTips& visible, PlanReply& reply);
 };
+
+std::vector<ObjectNumber> RepositoryView::Impl::known_tips(const VisibleTips& visible,
+                                                           bool& complete) const {
+  std::vector<ObjectNumber> tips;
+  for (const ObjectId& id : visible.tips) {
+    const std::optional<ObjectNumber> number = store->find(id);
+    if (number) {
+      tips.push_back(*number);
+    } else {
+      complete = false;
+    }
+  }
+  return tips;
+}
 
 // What all visible refs reach.
 io::Result<const VisibleSet*> RepositoryView::Impl::visible_set(const VisibleTips& visible,
@@ -83,83 +128,13 @@ io::Result<const VisibleSet*> RepositoryView::Impl::visible_set(const VisibleTip
     return &visible_sets.front();
   }
   VisibleSet set{.digest = visible.digest, .objects = {}, .complete = true};
-  std::vector<ObjectNumber> tips;
-  for (const ObjectId& id : visible.tips) {
-    const std::optional<ObjectNumber> number = store->find(id);
-    if (number) {
-      tips.push_back(*number);
-    } else {
-      set.complete = false;
-    }
-  }
+  const std::vector<ObjectNumber> tips = known_tips(visible, set.complete);
   io::Result<ObjectSet> objects = reach->closure(tips, limits);
   if (!objects) return std::unexpected(objects.error());
   set.objects = std::move(*objects);
   if (visible_sets.size() == kVisibleSetsMax) visible_sets.pop_back();
   visible_sets.insert(visible_sets.begin(), std::move(set));
   return &visible_sets.front();
-}
-
-// Commits at a distance below `depth` from the wants, with all they hold (upload-pack.c's
-// get_shallow_commits: those at the last step are shallow, whether they have parents or not).
-io::Result<ObjectSet> RepositoryView::Impl::shallow_closure(std::span<const ObjectNumber> wants,
-                                                            std::uint32_t depth,
-                                                            const WalkLimits& limits,
-                                                            PlanReply& reply) {
-  ObjectSet commits = store->empty_set();
-  ObjectSet objects = store->empty_set();
-  std::vector<ObjectNumber> step, others, all;
-  for (ObjectNumber number : wants) {
-    for (unsigned tags = 0;; ++tags) {
-      const io::Result<ObjectType> type = store->type(number);
-      if (!type) return std::unexpected(type.error());
-      if (*type == ObjectType::commit) {
-        if (commits.insert(number)) step.push_back(number);
-        break;
-      }
-      if (*type != ObjectType::tag || tags == kTagChainMax) {
-        others.push_back(number);
-        break;
-      }
-      objects.add(number);
-      const io::Result<ObjectContent> content = store->read(number);
-      if (!content) return std::unexpected(content.error());
-      const io::Result<TagText> tag = parse_tag(content->span(), store->format());
-      if (!tag) return std::unexpected(tag.error());
-      const io::Result<ObjectNumber> target = reach->number_of(tag->target);
-      if (!target) return std::unexpected(target.error());
-      number = *target;
-    }
-  }
-  Reachability::Commit commit;
-  for (std::uint32_t distance = 1; !step.empty(); ++distance) {
-    all.insert(all.end(), step.begin(), step.end());
-    if (limits.expired && limits.expired()) return io::fail(io::Errc::limit, "time of a walk");
-    if (distance >= depth) {
-      for (const ObjectNumber number : step) reply.shallow.push_back(store->id(number));
-      break;
-    }
-    std::vector<ObjectNumber> next;
-    for (const ObjectNumber number : step) {
-      const io::Result<void> read = reach->read_commit(number, commit);
-      if (!read) return std::unexpected(read.error());
-      for (const ObjectId& id : commit.parents) {
-        const io::Result<ObjectNumber> parent = reach->number_of(id);
-        if (!parent) return std::unexpected(parent.error());
-        if (commits.insert(*parent)) next.push_back(*parent);
-      }
-    }
-    step = std::move(next);
-  }
-  objects |= commits;
-  const io::Result<void> added = reach->add_snapshots(all, objects, limits);
-  if (!added) return std::unexpected(added.error());
-  if (!others.empty()) {
-    const io::Result<ObjectSet> rest = reach->closure(others, limits);
-    if (!rest) return std::unexpected(rest.error());
-    objects |= *rest;
-  }
-  return objects;
 }
 
 // Annotated tags whose target is sent go along, with the tags between (pack-objects.c's
@@ -218,11 +193,145 @@ io::Result<void> RepositoryView::Impl::leave_out(const ObjectFilter& filter,
   return {};
 }
 
-io::Result<ObjectSet> RepositoryView::Impl::select(const PlanRequest& request,
-                                                   const VisibleTips& visible,
-                                                   std::span<const ObjectNumber> wants,
-                                                   const WalkLimits& limits, PlanReply& reply) {
-  if (request.depth != 0) return shallow_closure(wants, request.depth, limits, reply);
+io::Result<const VisibleCommits*> RepositoryView::Impl::visible_commits(const VisibleTips& visible,
+                                                                        std::uint64_t back_to_s,
+                                                                        const WalkLimits& limits) {
+  auto seen = std::ranges::find(seen_commits, visible.digest, &SeenCommits::digest);
+  if (seen == seen_commits.end()) {
+    bool complete = true;
+    io::Result<VisibleCommits> commits =
+        VisibleCommits::start(*store, *reach, known_tips(visible, complete));
+    if (!commits) return std::unexpected(commits.error());
+    if (seen_commits.size() == kVisibleSetsMax) seen_commits.erase(seen_commits.begin());
+    seen_commits.push_back({visible.digest, std::move(*commits)});
+    seen = seen_commits.end() - 1;
+  }
+  const io::Result<void> walked = seen->commits.know_back_to(back_to_s, limits);
+  if (!walked) return std::unexpected(walked.error());
+  return &seen->commits;
+}
+
+// Which of the haves are commits that may be seen.
+io::Result<std::vector<ObjectNumber>> RepositoryView::Impl::common_commits(
+    std::span<const ObjectId> haves, const VisibleTips& visible, const WalkLimits& limits) {
+  std::vector<std::pair<std::uint64_t, ObjectNumber>> known;
+  std::uint64_t oldest_s = ~std::uint64_t{0};
+  Reachability::Commit commit;
+  for (const ObjectId& id : haves) {
+    const std::optional<ObjectNumber> number = store->find(id);
+    if (!number) continue;
+    const io::Result<ObjectType> type = store->type(*number);
+    if (!type) return std::unexpected(type.error());
+    if (*type != ObjectType::commit) continue;
+    const io::Result<void> read = reach->read_commit(*number, commit);
+    if (!read) return std::unexpected(read.error());
+    oldest_s = std::min(oldest_s, commit.date_s);
+    known.emplace_back(commit.date_s, *number);
+  }
+  std::vector<ObjectNumber> common;
+  if (known.empty()) return common;
+  const io::Result<const VisibleCommits*> seen = visible_commits(visible, oldest_s, limits);
+  if (!seen) return std::unexpected(seen.error());
+  for (const auto& [date_s, number] : known) {
+    if ((*seen)->contains(number)) common.push_back(number);
+  }
+  return common;
+}
+
+bool RepositoryView::Impl::visible_set_is_cheap(const VisibleTips& visible) const {
+  return reach->has_bitmap() ||
+         std::ranges::find(visible_sets, visible.digest, &VisibleSet::digest) != visible_sets.end();
+}
+
+io::Result<std::optional<Selection>> RepositoryView::Impl::select(
+    const PlanRequest& request, const VisibleTips& visible, std::span<const ObjectNumber> wants,
+    const WalkLimits& limits, PlanReply& reply) {
+  io::Result<std::vector<ObjectNumber>> common = common_commits(request.haves, visible, limits);
+  if (!common) return std::unexpected(common.error());
+  for (const ObjectNumber number : *common) reply.common.push_back(store->id(number));
+  const bool shallow = request.depth != 0 || !request.shallows.empty();
+  if (common->empty()) {
+    if (!request.done && !request.haves.empty()) return std::nullopt;
+    if (!shallow) {
+      io::Result<ObjectSet> objects = select_all(request, visible, wants, limits);
+      if (!objects) return std::unexpected(objects.error());
+      return Selection{std::move(*objects), std::nullopt};
+    }
+  }
+  std::vector<ObjectNumber> all_wants(wants.begin(), wants.end());
+  ObjectSet cut = shallow ? store->empty_set() : ObjectSet();
+  if (shallow) {
+    const io::Result<void> moved =
+        move_boundary(request, visible, limits, all_wants, *common, cut, reply);
+    if (!moved) return std::unexpected(moved.error());
+  }
+  io::Result<Difference> difference =
+      fetch_difference(*store, *reach, all_wants, wants.size(), *common, cut, limits);
+  if (!difference) return std::unexpected(difference.error());
+  reply.ready = difference->ready;
+  if (!request.done && !request.haves.empty() && (!reply.ready || request.wait_for_done)) {
+    return std::nullopt;
+  }
+  Selection selection{std::move(difference->lacking), std::nullopt};
+  if (!common->empty()) selection.client_has = std::move(difference->client_has);
+  return selection;
+}
+
+// upload-pack.c's deepen() and send_unshallow().
+io::Result<void> RepositoryView::Impl::move_boundary(const PlanRequest& request,
+                                                     const VisibleTips& visible,
+                                                     const WalkLimits& limits,
+                                                     std::vector<ObjectNumber>& wants,
+                                                     std::vector<ObjectNumber>& haves,
+                                                     ObjectSet& cut, PlanReply& reply) {
+  std::vector<ObjectNumber> client_shallow;
+  for (const ObjectId& id : request.shallows) {
+    const std::optional<ObjectNumber> number = store->find(id);
+    if (!number) continue;
+    const io::Result<ObjectType> type = store->type(*number);
+    if (!type) return std::unexpected(type.error());
+    if (*type == ObjectType::commit) client_shallow.push_back(*number);
+  }
+  for (const ObjectNumber number : client_shallow) cut.add(number);
+  if (request.depth == 0) return {};
+  std::vector<ObjectNumber> no_longer;
+  if (request.depth == kWholeHistory) {
+    const io::Result<const VisibleCommits*> seen = visible_commits(visible, 0, limits);
+    if (!seen) return std::unexpected(seen.error());
+    for (const ObjectNumber number : client_shallow) {
+      if ((*seen)->contains(number)) no_longer.push_back(number);
+    }
+  } else {
+    const io::Result<ShallowBoundary> boundary =
+        shallow_boundary(*store, *reach, wants, request.depth, limits);
+    if (!boundary) return std::unexpected(boundary.error());
+    for (const ObjectNumber number : boundary->shallow) {
+      if (!cut.contains(number)) reply.shallow.push_back(store->id(number));
+      cut.add(number);
+    }
+    for (const ObjectNumber number : client_shallow) {
+      if (boundary->nearer.contains(number)) no_longer.push_back(number);
+    }
+  }
+  Reachability::Commit commit;
+  for (const ObjectNumber number : no_longer) {
+    reply.unshallow.push_back(store->id(number));
+    haves.push_back(number);  // it has the commit itself
+    const io::Result<void> read = reach->read_commit(number, commit);
+    if (!read) return read;
+    for (const ObjectId& id : commit.parents) {
+      const io::Result<ObjectNumber> parent = reach->number_of(id);
+      if (!parent) return std::unexpected(parent.error());
+      wants.push_back(*parent);
+    }
+  }
+  return {};
+}
+
+io::Result<ObjectSet> RepositoryView::Impl::select_all(const PlanRequest& request,
+                                                       const VisibleTips& visible,
+                                                       std::span<const ObjectNumber> wants,
+                                                       const WalkLimits& limits) {
   // A clone of everything is the visible set, which is kept.
   std::unordered_set<ObjectId, ObjectIdHash> asked(request.wants.begin(), request.wants.end());
   const bool everything = std::ranges::all_of(
@@ -252,30 +361,40 @@ io::Result<void> RepositoryView::Impl::plan(const PlanRequest& request, const Vi
     if (!number) return std::unexpected(number.error());
     wants.push_back(*number);
   }
-  io::Result<ObjectSet> objects = select(request, visible, wants, limits, reply);
-  if (!objects) return std::unexpected(objects.error());
-  if (request.include_tag) {
-    const io::Result<void> added = add_tags(visible, *objects);
-    if (!added) return added;
+  io::Result<std::optional<Selection>> selected = select(request, visible, wants, limits, reply);
+  if (!selected) return std::unexpected(selected.error());
+  if (!*selected) {
+    reply.status = PlanStatus::negotiating;
+    return {};
   }
-  if (!request.filter.none()) {
-    const io::Result<void> left = leave_out(request.filter, wants, *objects);
-    if (!left) return left;
+  Selection& selection = **selected;
+  if (request.include_tag) {
+    const io::Result<void> added = add_tags(visible, selection.objects);
+    if (!added) return added;
   }
   LayoutOptions options;
   options.ofs_delta = request.ofs_delta;
   options.extra_percent_max = kExtraPercentMax;
   if (request.filter.none()) {
-    options.visible = [&]() -> io::Result<const ObjectSet*> {
-      const io::Result<const VisibleSet*> set = visible_set(visible, limits);
-      if (!set) return std::unexpected(set.error());
-      return &(*set)->objects;
-    };
+    // A client that leaves blobs out may lack any it seems to have.
+    if (request.thin_pack && selection.client_has) options.client_has = &*selection.client_has;
+    const bool whole_walk = request.depth == 0 && !selection.client_has;
+    if (whole_walk || visible_set_is_cheap(visible)) {
+      options.visible = [&]() -> io::Result<const ObjectSet*> {
+        const io::Result<const VisibleSet*> set = visible_set(visible, limits);
+        if (!set) return std::unexpected(set.error());
+        return &(*set)->objects;
+      };
+    }
+  } else {
+    const io::Result<void> left = leave_out(request.filter, wants, selection.objects);
+    if (!left) return left;
   }
   PackLayout layout(*store, reencoded, std::move(options));
-  io::Result<Recipe> recipe = layout.make(std::move(*objects));
+  io::Result<Recipe> recipe = layout.make(std::move(selection.objects));
   if (!recipe) return std::unexpected(recipe.error());
   reply.recipe = std::move(*recipe);
+  reply.status = PlanStatus::planned;
   return {};
 }
 
@@ -301,25 +420,17 @@ PlanReply RepositoryView::plan(const PlanRequest& request, const VisibleTips& vi
     reply.status = PlanStatus::fallback;
     reply.reason = reason;
   };
-  if (!request.haves.empty()) {
-    fall_back(FallbackReason::negotiation);
-    return reply;
-  }
-  if (!request.shallows.empty()) {
-    fall_back(FallbackReason::shallow);
-    return reply;
-  }
   if (request.filter.tree_depth_limit != 0 &&
       request.filter.tree_depth_limit != ~std::uint64_t{0}) {
     fall_back(FallbackReason::filter);
     return reply;
   }
   const io::Result<void> planned = impl_->plan(request, visible, reply);
-  if (planned) {
-    reply.status = PlanStatus::planned;
-    return reply;
-  }
+  if (planned) return reply;
   reply.shallow.clear();
+  reply.unshallow.clear();
+  reply.common.clear();
+  reply.ready = false;
   reply.problem = io::to_string(planned.error());
   switch (planned.error().code) {
     case io::Errc::not_found:

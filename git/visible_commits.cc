@@ -1,7 +1,5 @@
 #include "git/visible_commits.h"
 
-#include "git/object_text.h"
-
 namespace weir::git {
 namespace {
 
@@ -13,18 +11,11 @@ io::Result<VisibleCommits> VisibleCommits::start(ObjectStore& store, Reachabilit
                                                  std::span<const ObjectNumber> tips) {
   VisibleCommits visible(store, reach);
   Reachability::Commit commit;
-  for (ObjectNumber number : tips) {
-    io::Result<ObjectType> type = store.type(number);
-    while (type && *type == ObjectType::tag) {
-      const io::Result<ObjectContent> content = store.read(number);
-      if (!content) return std::unexpected(content.error());
-      const io::Result<TagText> tag = parse_tag(content->span(), store.format());
-      if (!tag) return std::unexpected(tag.error());
-      const io::Result<ObjectNumber> target = reach.number_of(tag->target);
-      if (!target) return std::unexpected(target.error());
-      number = *target;
-      type = store.type(number);
-    }
+  for (const ObjectNumber tip : tips) {
+    const io::Result<ObjectNumber> target = reach.peel(tip);
+    if (!target) return std::unexpected(target.error());
+    const ObjectNumber number = *target;
+    const io::Result<ObjectType> type = store.type(number);
     if (!type) return std::unexpected(type.error());
     if (*type != ObjectType::commit || !visible.seen_.insert(number)) continue;
     const io::Result<void> read = reach.read_commit(number, commit);
