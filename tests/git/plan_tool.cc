@@ -10,11 +10,8 @@
 // Answers, one line each: "planned objects=N bytes=N extra=N reencoded=N pieces=N cpu_us=N
 // shallow=HEX,..." or "fallback REASON", "missing", "refused HEX", "failed TEXT".
 
-#include <fcntl.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
-#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -24,8 +21,7 @@
 
 #include "git/repository_files.h"
 #include "git/repository_view.h"
-#include "io/digest.h"
-#include "io/file_mapping.h"
+#include "tests/git/recipe_pack.h"
 
 namespace weir::git {
 namespace {
@@ -85,37 +81,8 @@ void read_filter(const std::string& spec, ObjectFilter& filter) {
   }
 }
 
-// The pack a recipe stands for, as a loop would send it.
-void write_pack(const Recipe& recipe, const RepositoryFiles& files, const std::string& path) {
-  std::string pack("PACK\0\0\0\2", 8);
-  for (int shift = 24; shift >= 0; shift -= 8) {
-    pack.push_back(static_cast<char>(recipe.counts().objects >> shift));
-  }
-  Recipe::Cursor cursor(recipe);
-  RecipePiece piece;
-  while (cursor.next(piece)) {
-    if (piece.file == RecipePiece::kLiteral) {
-      const std::span<const std::uint8_t> bytes = recipe.literal(piece);
-      pack.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-      continue;
-    }
-    const std::size_t before = pack.size();
-    pack.resize(before + piece.bytes);
-    const ssize_t got = pread(files.fd(piece.file), pack.data() + before, piece.bytes,
-                              static_cast<off_t>(piece.offset));
-    if (got != static_cast<ssize_t>(piece.bytes)) end_with("short read");
-  }
-  const std::size_t hash = hash_bytes(recipe.format());
-  if (recipe.trailer()) {
-    pack.append(reinterpret_cast<const char*>(recipe.trailer()->data()), hash);
-  } else {
-    const auto append = [&pack](const auto& digest) {
-      pack.append(reinterpret_cast<const char*>(digest.data()), digest.size());
-    };
-    recipe.format() == ObjectFormat::sha1 ? append(io::sha1(pack)) : append(io::sha256(pack));
-  }
-  if (pack.size() != recipe.pack_bytes()) end_with("the recipe's size is wrong");
-  std::ofstream(path, std::ios::binary) << pack;
+void append(std::ostream& text, const std::vector<ObjectId>& ids) {
+  for (std::size_t i = 0; i < ids.size(); ++i) text << (i == 0 ? "" : ",") << ids[i].to_hex();
 }
 
 std::string answer(RepositoryView& view, const RepositoryFiles& files, const VisibleTips& visible,
@@ -128,6 +95,8 @@ std::string answer(RepositoryView& view, const RepositoryFiles& files, const Vis
       request.thin_pack = true;
     } else if (word == "ofs") {
       request.ofs_delta = true;
+    } else if (word == "more") {
+      request.done = false;
     } else if (word == "include-tag") {
       request.include_tag = true;
     } else if (!(words >> value)) {
@@ -156,17 +125,20 @@ std::string answer(RepositoryView& view, const RepositoryFiles& files, const Vis
   std::ostringstream text;
   switch (reply.status) {
     case PlanStatus::planned: {
-      if (!out.empty()) write_pack(reply.recipe, files, out);
+      if (!out.empty()) std::ofstream(out, std::ios::binary) << pack_of(reply.recipe, files);
       const RecipeCounts& counts = reply.recipe.counts();
       text << "planned objects=" << counts.objects << " bytes=" << reply.recipe.pack_bytes()
            << " extra=" << counts.extra << " reencoded=" << counts.reencoded
            << " pieces=" << reply.recipe.pieces() << " recipe_bytes=" << reply.recipe.memory_bytes()
            << " cpu_us=" << spent_us << " shallow=";
-      for (std::size_t i = 0; i < reply.shallow.size(); ++i) {
-        text << (i == 0 ? "" : ",") << reply.shallow[i].to_hex();
-      }
+      append(text, reply.shallow);
+      text << " unshallow=";
+      append(text, reply.unshallow);
       break;
     }
+    case PlanStatus::negotiating:
+      text << "negotiating";
+      break;
     case PlanStatus::fallback:
       text << "fallback " << reason_name(reply.reason);
       break;
@@ -179,6 +151,11 @@ std::string answer(RepositoryView& view, const RepositoryFiles& files, const Vis
     case PlanStatus::failed:
       text << "failed " << reply.problem;
       break;
+  }
+  if (reply.status != PlanStatus::planned || !reply.common.empty()) {
+    text << " common=";
+    append(text, reply.common);
+    text << " ready=" << reply.ready;
   }
   if (!reply.problem.empty()) std::cerr << reply.problem << '\n';
   return text.str();
@@ -198,14 +175,7 @@ int run(int argc, char** argv) {
     while (std::getline(std::cin, line)) std::cout << "fallback repository" << std::endl;
     return 0;
   }
-  std::vector<MappedRepositoryFile> mapped;
-  for (std::size_t i = 0; i < (*files)->files().size(); ++i) {
-    io::Result<io::FileMapping> mapping = io::FileMapping::open((*files)->fd(i));
-    if (!mapping) end_with("mapping failed: " + io::to_string(mapping.error()));
-    mapped.push_back({(*files)->files()[i], std::move(*mapping)});
-  }
-  io::Result<std::unique_ptr<RepositoryView>> view =
-      RepositoryView::open(std::move(mapped), format);
+  io::Result<std::unique_ptr<RepositoryView>> view = view_of(**files, format);
   if (!view) end_with("opening failed: " + io::to_string(view.error()));
   const VisibleTips visible = read_tips(argv[2]);
   while (std::getline(std::cin, line)) {
