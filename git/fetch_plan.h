@@ -36,10 +36,10 @@ inline constexpr std::uint32_t kWholeHistory = 0x7fffffff;  // as a depth
 
 struct PlanRequest {
   std::vector<ObjectId> wants;
-  std::vector<ObjectId> haves;  // what the client says it has; unknown ones are passed over
-  std::vector<ObjectId> shallows;
+  std::vector<ObjectId> haves = {};  // what the client says it has; unknown ones are passed over
+  std::vector<ObjectId> shallows = {};
   std::uint32_t depth = 0;  // 0: not asked
-  ObjectFilter filter;
+  ObjectFilter filter = {};
   bool done = true;            // false: a pack only if the haves say enough (`ready`)
   bool wait_for_done = false;  // with done == false: no pack, however much they say
   bool thin_pack = false;

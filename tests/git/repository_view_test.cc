@@ -1,0 +1,252 @@
+// What a planner answers, judged by real git: each pack is indexed strictly and holds what
+// `git rev-list --objects` says. The long run over random repositories is tests/e2e/plan_oracle.py.
+
+#include "git/repository_view.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <set>
+#include <sstream>
+#include <string>
+
+#include "git/repository_files.h"
+#include "tests/git/recipe_pack.h"
+#include "tests/git/scratch_repository.h"
+
+namespace weir::git {
+namespace {
+
+using Names = std::set<std::string>;
+
+Names names_in(const std::string& text) {  // the first word of each line
+  Names names;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    names.insert(line.substr(0, line.find(' ')));
+  }
+  return names;
+}
+
+class RepositoryViewTest : public testing::Test {
+ protected:
+  RepositoryViewTest() {
+    repository_.run("mkdir " + work() + " && cd " + work() +
+                    " && git init -q -b main && for i in $(seq 1 40); do seq $i $((i * 30)) > a; "
+                    "seq 1 $((i + 500)) > b; mkdir -p d/e; echo $i > d/e/c$((i % 7)); git add -A; "
+                    "git commit -qm \"change $i\"; done && git tag light && git tag -a -m t v1 && "
+                    "git tag -a -m t vv1 v1 && git checkout -q -b side HEAD~25 && "
+                    "seq 1 900 > b && git commit -qam side && git checkout -q main && "
+                    "git push -q --mirror " +
+                    repository_.path());
+  }
+  std::string work() const { return repository_.folder() + "/work"; }
+
+  void look() {
+    const io::Result<std::shared_ptr<const RepositoryFiles>> files =
+        RepositoryFiles::open(*repository_.repository(), ObjectFormat::sha1, nullptr, roots_);
+    ASSERT_TRUE(files.has_value());
+    files_ = *files;
+    io::Result<std::unique_ptr<RepositoryView>> view = view_of(*files_, ObjectFormat::sha1);
+    ASSERT_TRUE(view.has_value());
+    view_ = std::move(*view);
+    visible_ = {.digest = "all", .tips = {}, .tags = {}};
+    for (const std::string& name :
+         names_in(repository_.git("for-each-ref --format='%(objectname) x'"))) {
+      visible_.tips.push_back(*ObjectId::from_hex(name));
+    }
+    for (const char* tag : {"v1", "vv1"}) {
+      visible_.tags.emplace_back(id(tag), id(std::string(tag) + "^{}"));
+    }
+  }
+  ObjectId id(const std::string& name) const {
+    return *ObjectId::from_hex(repository_.git("rev-parse " + name));
+  }
+  PlanReply ask(const PlanRequest& request) { return view_->plan(request, visible_); }
+
+  // The objects of a planned pack, which must be sound by itself.
+  Names objects_of(const PlanReply& reply) {
+    EXPECT_EQ(reply.status, PlanStatus::planned) << reply.problem;
+    if (reply.status != PlanStatus::planned) return {};
+    const std::string other = repository_.folder() + "/other.git";
+    repository_.run("rm -rf " + other + "; git init -q --bare " + other);
+    repository_.run("git -C " + other + " index-pack --strict --stdin",
+                    pack_of(reply.recipe, *files_));
+    return names_in(
+        repository_.run("git -C " + other + " cat-file --batch-all-objects --batch-check"));
+  }
+  Names reached(const std::string& revisions) const {
+    return names_in(repository_.git("rev-list --objects " + revisions));
+  }
+  // Nothing less, and nothing more but blobs that may be seen anyway.
+  void expect_objects(const PlanReply& reply, const Names& wanted) {
+    const Names got = objects_of(reply);
+    EXPECT_TRUE(std::ranges::includes(got, wanted));
+    const Names all = reached("--all");
+    std::size_t extra = 0;
+    for (const std::string& name : got) {
+      if (wanted.contains(name)) continue;
+      ++extra;
+      EXPECT_TRUE(all.contains(name)) << name;
+      EXPECT_EQ(repository_.git("cat-file -t " + name), "blob");
+    }
+    EXPECT_EQ(extra, reply.recipe.counts().extra);
+  }
+
+  ScratchRepository repository_;
+  const std::vector<std::string> roots_{"/"};
+  std::shared_ptr<const RepositoryFiles> files_;
+  std::unique_ptr<RepositoryView> view_;
+  VisibleTips visible_;
+};
+
+TEST_F(RepositoryViewTest, sends_a_pack_that_is_the_answer_as_it_is) {
+  repository_.git("repack -adfq");
+  look();
+  PlanRequest request{.wants = visible_.tips};
+  request.ofs_delta = true;
+  const PlanReply reply = ask(request);
+  expect_objects(reply, reached("--all"));
+  EXPECT_EQ(reply.recipe.pieces(), 1U);
+  EXPECT_TRUE(reply.recipe.trailer().has_value());
+}
+
+TEST_F(RepositoryViewTest, names_bases_for_clients_that_take_no_distances) {
+  repository_.git("repack -adfq");
+  look();
+  expect_objects(ask({.wants = visible_.tips}), reached("--all"));
+}
+
+TEST_F(RepositoryViewTest, sends_one_branch_with_and_without_a_bitmap) {
+  for (const char* repack : {"repack -adfq --no-write-bitmap-index", "repack -adfqb"}) {
+    repository_.git(repack);
+    look();
+    PlanRequest request{.wants = {id("side")}};
+    request.ofs_delta = true;
+    expect_objects(ask(request), reached("side"));
+  }
+}
+
+TEST_F(RepositoryViewTest, sends_loose_objects) {
+  repository_.run("cd " + repository_.path() +
+                  " && mv objects/pack/*.pack . 2>/dev/null; "
+                  "rm -f objects/pack/*; for p in *.pack; do [ -f $p ] && "
+                  "git unpack-objects -q < $p; rm -f $p; done");
+  look();
+  expect_objects(ask({.wants = {id("main")}}), reached("main"));
+}
+
+TEST_F(RepositoryViewTest, tells_how_far_a_shallow_clone_goes) {
+  repository_.git("repack -adfqb");
+  look();
+  PlanRequest request{.wants = {id("main")}};
+  request.depth = 3;
+  const PlanReply reply = ask(request);
+  const Names got = objects_of(reply);
+  EXPECT_EQ(reply.shallow, std::vector<ObjectId>{id("main~2")});
+  EXPECT_TRUE(got.contains(id("main~2").to_hex()));
+  EXPECT_FALSE(got.contains(id("main~3").to_hex()));
+}
+
+TEST_F(RepositoryViewTest, deepens_a_shallow_clone_by_what_it_lacks) {
+  look();
+  PlanRequest request{.wants = {id("main")}, .haves = {id("main")}, .shallows = {id("main")}};
+  request.depth = 3;
+  const PlanReply reply = ask(request);
+  EXPECT_EQ(reply.shallow, std::vector<ObjectId>{id("main~2")});
+  EXPECT_EQ(reply.unshallow, std::vector<ObjectId>{id("main")});
+  const Names got = objects_of(reply);
+  EXPECT_TRUE(got.contains(id("main~1").to_hex()));
+  EXPECT_TRUE(got.contains(id("main~2").to_hex()));
+  EXPECT_FALSE(got.contains(id("main").to_hex()));
+  EXPECT_FALSE(got.contains(id("main~3").to_hex()));
+}
+
+TEST_F(RepositoryViewTest, sends_what_a_client_lacks) {
+  for (const char* repack : {"repack -dq", "repack -adfqb"}) {
+    repository_.git(repack);
+    look();
+    PlanRequest request{.wants = {id("main")}, .haves = {id("main~5")}};
+    const PlanReply reply = ask(request);
+    EXPECT_EQ(reply.common, std::vector<ObjectId>{id("main~5")});
+    EXPECT_TRUE(reply.ready);
+    expect_objects(reply, reached("main --not main~5"));
+  }
+}
+
+TEST_F(RepositoryViewTest, asks_for_more_haves_until_they_say_enough) {
+  look();
+  PlanRequest request{.wants = {id("main")}, .haves = {id("side")}};
+  request.done = false;
+  const PlanReply reply = ask(request);
+  EXPECT_EQ(reply.status, PlanStatus::planned);  // side left main, so main reaches its root
+  request.haves = {ObjectId::from_hex(std::string(40, '1')).value()};
+  const PlanReply unknown = ask(request);
+  EXPECT_EQ(unknown.status, PlanStatus::negotiating);
+  EXPECT_TRUE(unknown.common.empty());
+}
+
+TEST_F(RepositoryViewTest, does_not_take_a_hidden_commit_for_common) {
+  repository_.run("cd " + work() +
+                  " && git checkout -q --orphan secret && seq 1 5000 > s && "
+                  "git add -A && git commit -qm secret && git push -q " +
+                  repository_.path() + " secret");
+  look();
+  const ObjectId secret = id("secret");
+  std::erase(visible_.tips, secret);
+  const PlanReply reply = ask({.wants = {id("main")}, .haves = {secret}});
+  EXPECT_TRUE(reply.common.empty());
+  expect_objects(reply, reached("main"));
+}
+
+TEST_F(RepositoryViewTest, never_takes_a_hidden_blob_as_a_base) {
+  // The hidden branch has the larger version, which git stores whole, and deltas against it.
+  repository_.run("cd " + work() +
+                  " && git checkout -q -b secret && seq 1 9000 > b && "
+                  "git commit -qam secret && git push -q " +
+                  repository_.path() + " secret");
+  repository_.git("repack -adfqb --depth=50 --window=50");
+  look();
+  const ObjectId secret = id("secret");
+  const Names hidden = reached("secret --not main side");
+  std::erase(visible_.tips, secret);
+  PlanRequest request{.wants = visible_.tips};
+  request.ofs_delta = true;
+  const Names got = objects_of(ask(request));
+  for (const std::string& name : hidden) EXPECT_FALSE(got.contains(name)) << name;
+}
+
+TEST_F(RepositoryViewTest, sends_tags_along_with_what_they_point_at) {
+  look();
+  PlanRequest request{.wants = {id("main")}};
+  request.include_tag = true;
+  const Names got = objects_of(ask(request));
+  EXPECT_TRUE(got.contains(id("v1").to_hex()));
+  EXPECT_TRUE(got.contains(id("vv1").to_hex()));
+}
+
+TEST_F(RepositoryViewTest, leaves_out_what_a_filter_says) {
+  repository_.git("repack -adfqb");
+  look();
+  PlanRequest request{.wants = {id("main")}};
+  request.filter.no_blobs = true;
+  EXPECT_EQ(objects_of(ask(request)), reached("main --filter=blob:none"));
+  request.filter = {};
+  request.filter.blob_bytes_limit = 1000;
+  EXPECT_EQ(objects_of(ask(request)), reached("main --filter=blob:limit=1000"));
+  request.filter = {};
+  request.filter.tree_depth_limit = 0;
+  EXPECT_EQ(objects_of(ask(request)), reached("main --filter=tree:0"));
+}
+
+TEST_F(RepositoryViewTest, says_when_an_object_is_missing_and_when_git_must_answer) {
+  look();
+  const ObjectId unknown = ObjectId::from_hex(std::string(40, '1')).value();
+  EXPECT_EQ(ask({.wants = {unknown}}).status, PlanStatus::missing);
+  PlanRequest request{.wants = {id("main")}};
+  request.filter.tree_depth_limit = 2;
+  EXPECT_EQ(ask(request).reason, FallbackReason::filter);
+}
+
+}  // namespace
+}  // namespace weir::git
