@@ -228,51 +228,72 @@ TEST(ReachabilityBitmap, refuses_a_file_cut_off_anywhere_before_its_checksum) {
 }
 
 TEST(ReachabilityBitmap, refuses_files_that_are_not_what_they_should_be) {
+  const char* const type = "bitmap: an object of no one type";
+  const char* const twice = "bitmap: commits twice or out of order";
+  const char* const beyond = "bitmap: a commit beyond the last object";
+  const char* const alone = "bitmap: XOR with no entry";
   const struct {
     const char* what;
     void (*change)(Draft&);
+    const char* why;
   } refused[] = {
-      {"another kind of file", [](Draft& d) { d.signature = "BITN"; }},
-      {"version 2", [](Draft& d) { d.version = 2; }},
-      {"not of a whole history", [](Draft& d) { d.flags = 0; }},
-      {"a flag nobody knows", [](Draft& d) { d.flags = 0x41; }},
-      {"more entries than are there", [](Draft& d) { d.count = 4; }},
-      {"as many entries as a number can say", [](Draft& d) { d.count = kNone - 1; }},
-      {"no room for name hashes", [](Draft& d) { d.flags = 5, d.entries.clear(), d.count = 0; }},
-      {"no room for the table", [](Draft& d) { d.flags = 0x11, d.count = 1000; }},
-      {"an empty table", [](Draft& d) { d.flags = 0x11; }},
+      {"another kind of file", [](Draft& d) { d.signature = "BITN"; }, "bitmap: not a bitmap"},
+      {"version 2", [](Draft& d) { d.version = 2; }, "bitmap: version"},
+      {"not of a whole history", [](Draft& d) { d.flags = 0; }, "bitmap: flags"},
+      {"a flag nobody knows", [](Draft& d) { d.flags = 0x41; }, "bitmap: flags"},
+      {"more entries than are there", [](Draft& d) { d.count = 4; }, "bitmap: entries end early"},
+      {"as many entries as a number can say", [](Draft& d) { d.count = kNone - 1; },
+       "bitmap: more entries than bytes"},
+      {"no room for name hashes",
+       [](Draft& d) { d.flags = 5, d.entries.clear(), d.types.fill(""); },
+       "bitmap: too short for the name hashes"},
+      {"no room for the table", [](Draft& d) { d.flags = 0x11, d.count = 1000; },
+       "bitmap: too short for the lookup table"},
+      {"a table as long as a number can say", [](Draft& d) { d.flags = 0x11, d.count = kNone - 1; },
+       "bitmap: too short for the lookup table"},
       {"no room for pseudo-merges",
-       [](Draft& d) { d.flags = 0x21, d.entries.clear(), d.types.fill(""); }},
+       [](Draft& d) { d.flags = 0x21, d.entries.clear(), d.types.fill(""); },
+       "bitmap: too short for pseudo-merges"},
       {"more pseudo-merges than bytes",
-       [](Draft& d) { d.flags = 0x21, d.pseudo_merges = BigEndianBytes().fill(32, 'p').str(); }},
+       [](Draft& d) { d.flags = 0x21, d.pseudo_merges = std::string(32, 'p'); },
+       "bitmap: size of the pseudo-merges"},
       {"pseudo-merges of no size",
-       [](Draft& d) { d.flags = 0x21, d.pseudo_merges = BigEndianBytes().fill(32, '\0').str(); }},
-      {"an object of two types", [](Draft& d) { d.types[1] = ewah_of(0b11001); }},
-      {"an object of no type", [](Draft& d) { d.types[1] = ewah_of(0b01000); }},
-      {"one of two, another of none", [](Draft& d) { d.types[1] = ewah_of(0b01001); }},
-      {"a type of more objects than there are", [](Draft& d) { d.types[3] = ewah_of(0x180); }},
-      {"a commit twice", [](Draft& d) { d.entries[1].commit = 5; }},
-      {"a commit beyond the objects", [](Draft& d) { d.entries[0].commit = kObjects; }},
-      {"a commit nowhere", [](Draft& d) { d.entries[0].commit = kNone; }},
-      {"a XOR with what was before the first", [](Draft& d) { d.entries[0].back = 1; }},
-      {"a XOR further back than git does",
+       [](Draft& d) { d.flags = 0x21, d.pseudo_merges = std::string(32, '\0'); },
+       "bitmap: size of the pseudo-merges"},
+      {"an object of two types", [](Draft& d) { d.types[1] = ewah_of(0b11001); }, type},
+      {"an object of no type", [](Draft& d) { d.types[1] = ewah_of(0b01000); }, type},
+      {"one of two, another of none", [](Draft& d) { d.types[1] = ewah_of(0b01001); }, type},
+      {"a type of more objects than there are", [](Draft& d) { d.types[3] = ewah_of(0x180); },
+       "ewah: a bit beyond the last object"},
+      {"a type that is none", [](Draft& d) { d.types[3] = ewah_bytes(64, {}, 1); },
+       "ewah: last marker"},
+      {"a commit twice", [](Draft& d) { d.entries[1].commit = 5; }, twice},
+      {"a commit beyond the objects", [](Draft& d) { d.entries[0].commit = kObjects; }, beyond},
+      {"a commit nowhere", [](Draft& d) { d.entries[0].commit = kNone; }, beyond},
+      {"a XOR with what was before the first", [](Draft& d) { d.entries[0].back = 1; }, alone},
+      {"a XOR further back than git goes",
        [](Draft& d) {
          d.entries.resize(200, d.entries[0]);
          d.entries[199].back = 161;
-       }},
+       },
+       alone},
       {"an entry longer than the file",
-       [](Draft& d) { d.entries[2].ewah = BigEndianBytes().u32(8).u32(1000).u64(0).str(); }},
-      {"a table with a commit twice", [](Draft& d) { d.with_table().table[1].commit = 0; }},
-      {"a table out of order", [](Draft& d) { std::swap(d.with_table().table[0], d.table[1]); }},
+       [](Draft& d) { d.entries[2].ewah = BigEndianBytes().u32(8).u32(1000).u64(0).str(); },
+       "ewah: more words than bytes"},
+      {"a table with a commit twice", [](Draft& d) { d.with_table().table[1].commit = 0; }, twice},
+      {"a table out of order", [](Draft& d) { std::swap(d.with_table().table[0], d.table[1]); },
+       twice},
       {"a table with a commit beyond the objects",
-       [](Draft& d) { d.with_table().table[2].commit = kObjects; }},
-      {"a table with a XOR with no row", [](Draft& d) { d.with_table().table[0].base = 3; }},
+       [](Draft& d) { d.with_table().table[2].commit = kObjects; }, beyond},
+      {"a table with a XOR with no row", [](Draft& d) { d.with_table().table[0].base = 3; }, alone},
   };
   ASSERT_TRUE(open(Draft().bytes()));
   for (const auto& row : refused) {
     Draft draft;
     row.change(draft);
-    EXPECT_FALSE(open(draft.bytes())) << row.what;
+    const auto bitmap = open(draft.bytes());
+    ASSERT_FALSE(bitmap) << row.what;
+    EXPECT_STREQ(bitmap.error().where, row.why) << row.what;
   }
 }
 
@@ -291,32 +312,46 @@ TEST(ReachabilityBitmap, refuses_a_file_of_another_pack_or_hash) {
 
 // Entries are read when they are asked for; the others stay usable.
 TEST(ReachabilityBitmap, refuses_entries_that_do_not_hold_together_when_they_are_asked_for) {
+  constexpr std::uint64_t kEnd = 32 + 4 * 28 + 3 * 34;  // of the entries
+  static constexpr std::uint64_t kBehind = kEnd - 5;
+  const char* const nowhere = "bitmap: a row that points to no entry";
+  const char* const other = "bitmap: a row that describes another entry";
+  const char* const circle = "bitmap: chain of XORs";
   const struct {
     const char* what;
     void (*change)(Draft&);
+    const char* why;
   } refused[] = {
-      {"a bit beyond the objects", [](Draft& d) { d.entries[1].ewah = ewah_of(0x100); }},
+      {"a bit beyond the objects", [](Draft& d) { d.entries[1].ewah = ewah_of(0x100); },
+       "ewah: a bit beyond the last object"},
       {"a run beyond the objects",
-       [](Draft& d) { d.entries[1].ewah = ewah_bytes(64, {ewah_marker(true, 2, 0)}); }},
+       [](Draft& d) { d.entries[1].ewah = ewah_bytes(64, {ewah_marker(true, 2, 0)}); },
+       "ewah: a run beyond the last bit"},
       {"more bits than objects",
-       [](Draft& d) { d.entries[1].ewah = ewah_bytes(65, {ewah_marker(true, 1, 0)}); }},
+       [](Draft& d) { d.entries[1].ewah = ewah_bytes(65, {ewah_marker(true, 1, 0)}); },
+       "ewah: more bits than objects"},
       {"literals that are not there",
-       [](Draft& d) { d.entries[1].ewah = ewah_bytes(64, {ewah_marker(false, 0, 9), 1}); }},
-      {"a row that points before the entries",
-       [](Draft& d) { d.with_table().table[0].entry = 32; }},
-      {"a row that points to the header", [](Draft& d) { d.with_table().table[0].entry = 3; }},
-      {"a row that points behind the entries",
-       [](Draft& d) { d.with_table().table[0].entry = 235; }},
+       [](Draft& d) { d.entries[1].ewah = ewah_bytes(64, {ewah_marker(false, 0, 9), 1}); },
+       "ewah: more literal words than there are"},
+      {"a row that points to the start", [](Draft& d) { d.with_table().table[0].entry = 3; },
+       nowhere},
+      {"a row that points to the types", [](Draft& d) { d.with_table().table[0].entry = 32; },
+       nowhere},
+      {"a row that points to too few bytes",
+       [](Draft& d) { d.with_table().table[0].entry = kBehind; }, nowhere},
+      {"a row that points to the table",
+       [](Draft& d) { d.with_table().table[0].entry = kBehind + 20; }, nowhere},
       {"a row that points behind the file",
-       [](Draft& d) { d.with_table().table[0].entry = 100000; }},
+       [](Draft& d) { d.with_table().table[0].entry = 100000; }, nowhere},
       {"a row that points as far as a number can",
-       [](Draft& d) { d.with_table().table[0].entry = ~std::uint64_t{0}; }},
-      {"a row of another entry", [](Draft& d) { d.with_table().table[0].entry = 2; }},
+       [](Draft& d) { d.with_table().table[0].entry = ~std::uint64_t{0}; }, nowhere},
+      {"a row of another entry", [](Draft& d) { d.with_table().table[0].entry = 2; }, other},
       {"a row into the middle of an entry",
-       [](Draft& d) { d.with_table().table[0].entry = d.bytes().size() - 90; }},
-      {"a row that forgets a XOR", [](Draft& d) { d.with_table().table[0].base = kNone; }},
-      {"a circle of one", [](Draft& d) { d.with_table().table[0].base = 0; }},
-      {"a circle of two", [](Draft& d) { d.with_table().table[0].base = 1; }},
+       [](Draft& d) { d.with_table().table[0].entry = kBehind - 50; }, other},
+      {"a row that forgets a XOR", [](Draft& d) { d.with_table().table[0].base = kNone; }, other},
+      {"a row that invents a XOR", [](Draft& d) { d.with_table().entries[1].back = 0; }, other},
+      {"a circle of one", [](Draft& d) { d.with_table().table[0].base = 0; }, circle},
+      {"a circle of two", [](Draft& d) { d.with_table().table[0].base = 1; }, circle},
   };
   for (const auto& row : refused) {
     Draft draft;
@@ -325,7 +360,9 @@ TEST(ReachabilityBitmap, refuses_entries_that_do_not_hold_together_when_they_are
     const auto bitmap = open(file);
     ASSERT_TRUE(bitmap) << row.what << ": " << io::to_string(bitmap.error());
     EXPECT_TRUE((*bitmap)->has(0)) << row.what;
-    EXPECT_FALSE((*bitmap)->reachable_from(0)) << row.what;
+    const auto set = (*bitmap)->reachable_from(0);
+    ASSERT_FALSE(set) << row.what;
+    EXPECT_STREQ(set.error().where, row.why) << row.what;
     EXPECT_FALSE((*bitmap)->reachable_from(2)) << row.what;  // is XORed with it
     EXPECT_EQ(set_of(**bitmap, 5), 0b1011U) << row.what;
   }
