@@ -77,6 +77,27 @@ Sha256Digest hmac_sha256(std::string_view key, std::string_view message) {
   return hmac<Sha256Digest>(fetched_sha256(), key, message);
 }
 
+StreamedDigest::StreamedDigest(Kind kind) : context_(EVP_MD_CTX_new()) {
+  const EVP_MD* const method = kind == Kind::sha1 ? fetched_sha1() : fetched_sha256();
+  WEIR_CHECK(method != nullptr && context_ != nullptr);
+  WEIR_CHECK(EVP_DigestInit_ex2(context_.get(), method, nullptr) == 1);
+}
+
+void StreamedDigest::update(std::span<const std::uint8_t> bytes) {
+  WEIR_CHECK(EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()) == 1);
+}
+
+std::array<std::uint8_t, 32> StreamedDigest::finish() {
+  std::array<std::uint8_t, 32> out{};
+  unsigned int bytes = 0;
+  WEIR_CHECK(EVP_DigestFinal_ex(context_.get(), out.data(), &bytes) == 1);
+  return out;
+}
+
+void StreamedDigest::Free::operator()(evp_md_ctx_st* context) const {
+  EVP_MD_CTX_free(context);
+}
+
 void fill_random(std::span<std::uint8_t> bytes) {
   WEIR_CHECK(RAND_bytes(bytes.data(), static_cast<int>(bytes.size())) == 1);
 }

@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <set>
+#include <string>
+
+#include "io/byte_channel.h"
 
 namespace weir::io {
 namespace {
@@ -13,6 +16,22 @@ TEST(Digest, sha1_and_sha256_match_the_published_vectors) {
   EXPECT_EQ(to_hex(sha256("abc")),
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
   EXPECT_EQ(to_hex(sha256("")), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+}
+
+TEST(Digest, a_message_in_pieces_has_the_digest_of_the_whole) {
+  const std::string message(100'000, 'x');
+  for (const auto kind : {StreamedDigest::Kind::sha1, StreamedDigest::Kind::sha256}) {
+    const std::string whole =
+        kind == StreamedDigest::Kind::sha1 ? to_hex(sha1(message)) : to_hex(sha256(message));
+    StreamedDigest digest(kind);
+    StreamedDigest other(kind);  // two at a time do not meet
+    for (std::size_t at = 0; at < message.size(); at += 999) {
+      digest.update(as_bytes(std::string_view(message).substr(at, 999)));
+      other.update({});
+    }
+    EXPECT_TRUE(to_hex(digest.finish()).starts_with(whole));
+    EXPECT_FALSE(to_hex(other.finish()).starts_with(whole));
+  }
 }
 
 TEST(Digest, hmac_matches_rfc_2202_and_rfc_4231) {
