@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "tests/git/packed_repository.h"
+#include "tests/git/hand_made_pack.h"
 
 namespace weir::git {
 namespace {
@@ -18,11 +18,6 @@ constexpr std::size_t kHeaderBytes = 16;
 
 ObjectId id_of(char digit, ObjectFormat format = ObjectFormat::sha1) {
   return *ObjectId::from_hex(std::string(2 * hash_bytes(format), digit));
-}
-std::string deflated(const std::string& content) {
-  std::string stream;
-  Deflater(1).deflate(bytes_of(content), stream);
-  return stream;
 }
 std::string blob(const std::string& content) {
   return deflated("blob " + std::to_string(content.size()) + '\0' + content);
