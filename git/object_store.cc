@@ -67,6 +67,16 @@ io::Result<std::unique_ptr<ObjectStore>> ObjectStore::open(
 }
 
 std::optional<ObjectNumber> ObjectStore::find(const ObjectId& id) const {
+  std::uint32_t slot;
+  std::memcpy(&slot, id.hash.data(), sizeof slot);
+  Found& found = found_[slot % kFoundSlots];
+  if (found.id == id) return found.number;
+  const std::optional<ObjectNumber> number = look_up(id);
+  if (number) found = {id, *number};
+  return number;
+}
+
+std::optional<ObjectNumber> ObjectStore::look_up(const ObjectId& id) const {
   for (const StoredPack& stored : packs_) {
     if (const std::optional<std::uint32_t> rank = stored.pack->find(id)) {
       return stored.first + *rank;

@@ -25,6 +25,8 @@
 namespace weir::git {
 
 using ObjectNumber = std::uint32_t;
+// Names that were looked up lately: neighbouring trees name the same objects again and again.
+inline constexpr std::size_t kFoundSlots = 64UL * 1024;  // of 40 bytes
 inline constexpr std::uint64_t kContentCacheBytesMax = 48UL * 1024 * 1024;
 // Of one object that is read whole: larger ones are git's.
 inline constexpr std::uint64_t kContentBytesMax = 64UL * 1024 * 1024;
@@ -71,11 +73,16 @@ class ObjectStore {
   io::Result<ObjectContent> read(ObjectNumber number);
 
  private:
+  struct Found {
+    ObjectId id;
+    ObjectNumber number = 0;
+  };
   struct Loose {
     LooseBundle bundle;
     ObjectNumber first = 0;
   };
-  explicit ObjectStore(ObjectFormat format) : format_(format) {}
+  explicit ObjectStore(ObjectFormat format) : format_(format), found_(kFoundSlots) {}
+  std::optional<ObjectNumber> look_up(const ObjectId& id) const;
   io::Result<ObjectContent> read_packed(const StoredPack& stored, std::uint32_t rank);
   const Loose& loose_of(ObjectNumber number) const;
   void keep(ObjectNumber number, const ObjectContent& content);
@@ -86,6 +93,7 @@ class ObjectStore {
   std::vector<Loose> loose_;
   bool may_repeat_ = false;  // an object may be stored more than once
   mutable Inflater inflater_;
+  mutable std::vector<Found> found_;                           // direct-mapped by name
   std::vector<std::pair<ObjectNumber, ObjectContent>> cache_;  // direct-mapped by number
   std::uint64_t cache_bytes_ = 0;
 };

@@ -134,7 +134,7 @@ io::Result<bool> Reachability::add_from_bitmap(ObjectNumber number, ObjectSet& i
 }
 
 io::Result<void> Reachability::walk_commits(std::vector<ObjectNumber> pending, ObjectSet& into,
-                                            std::vector<ObjectNumber>& fresh,
+                                            std::vector<ObjectNumber>& fresh, ObjectSet& met,
                                             const WalkLimits& limits) {
   // Newest first: what is behind a bitmapped commit is then mostly met after it.
   std::priority_queue<std::pair<std::uint64_t, ObjectNumber>> queue;
@@ -169,7 +169,10 @@ io::Result<void> Reachability::walk_commits(std::vector<ObjectNumber> pending, O
     for (const ObjectId& id : parents) {
       const io::Result<ObjectNumber> parent = number_of(id);
       if (!parent) return std::unexpected(parent.error());
-      if (into.contains(*parent)) continue;
+      if (into.contains(*parent)) {
+        met.add(*parent);
+        continue;
+      }
       read = read_commit(*parent, commit);
       if (!read) return read;
       queue.emplace(commit.date_s, *parent);
@@ -208,6 +211,14 @@ io::Result<void> Reachability::add_tree(ObjectNumber root, ObjectSet& into,
 io::Result<ObjectSet> Reachability::closure(std::span<const ObjectNumber> tips,
                                             const WalkLimits& limits) {
   ObjectSet set = store_.empty_set();
+  ObjectSet met = store_.empty_set();
+  const io::Result<void> walked = extend(set, tips, met, limits);
+  if (!walked) return std::unexpected(walked.error());
+  return set;
+}
+
+io::Result<void> Reachability::extend(ObjectSet& set, std::span<const ObjectNumber> tips,
+                                      ObjectSet& met, const WalkLimits& limits) {
   std::vector<ObjectNumber> commits, trees;
   for (const ObjectNumber tip : tips) {
     const io::Result<ObjectNumber> target = peel(tip, [&set](ObjectNumber tag) { set.add(tag); });
@@ -223,15 +234,12 @@ io::Result<ObjectSet> Reachability::closure(std::span<const ObjectNumber> tips,
     }
   }
   std::vector<ObjectNumber> fresh;
-  io::Result<void> walked = walk_commits(std::move(commits), set, fresh, limits);
-  if (!walked) return std::unexpected(walked.error());
-  walked = add_snapshots(fresh, set, limits);
-  if (!walked) return std::unexpected(walked.error());
+  io::Result<void> walked = walk_commits(std::move(commits), set, fresh, met, limits);
+  if (walked) walked = add_snapshots(fresh, set, limits);
   for (const ObjectNumber tree : trees) {
-    walked = add_tree(tree, set, limits);
-    if (!walked) return std::unexpected(walked.error());
+    if (walked) walked = add_tree(tree, set, limits);
   }
-  return set;
+  return walked;
 }
 
 io::Result<void> Reachability::add_snapshots(std::span<const ObjectNumber> commits, ObjectSet& into,

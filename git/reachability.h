@@ -35,6 +35,9 @@ class Reachability {
 
   // All that `tips` reach, themselves included.
   io::Result<ObjectSet> closure(std::span<const ObjectNumber> tips, const WalkLimits& limits);
+  // `closed` grows by all that `tips` reach. `met`: the commits of it that the walk ended at.
+  io::Result<void> extend(ObjectSet& closed, std::span<const ObjectNumber> tips, ObjectSet& met,
+                          const WalkLimits& limits);
   // The trees of these commits with all they hold, added to `into`; parents are not followed.
   io::Result<void> add_snapshots(std::span<const ObjectNumber> commits, ObjectSet& into,
                                  const WalkLimits& limits);
@@ -57,7 +60,8 @@ class Reachability {
   explicit Reachability(ObjectStore& store) : store_(store) {}
   io::Result<bool> add_from_bitmap(ObjectNumber number, ObjectSet& into);
   io::Result<void> walk_commits(std::vector<ObjectNumber> pending, ObjectSet& into,
-                                std::vector<ObjectNumber>& fresh, const WalkLimits& limits);
+                                std::vector<ObjectNumber>& fresh, ObjectSet& met,
+                                const WalkLimits& limits);
   io::Result<void> add_tree(ObjectNumber tree, ObjectSet& into, const WalkLimits& limits);
 
   ObjectStore& store_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <iterator>
 #include <optional>
 #include <unordered_set>
 #include <utility>
@@ -24,6 +25,7 @@ constexpr unsigned kExtraPercentMax = 12;
 
 struct VisibleSet {
   std::string digest;
+  std::vector<ObjectNumber> tips;  // sorted
   ObjectSet objects;
   bool complete = false;  // every tip was found
 };
@@ -55,6 +57,7 @@ struct RepositoryView::Impl {
 
   std::vector<ObjectNumber> known_tips(const VisibleTips& visible, bool& complete) const;
   io::Result<const VisibleSet*> visible_set(const VisibleTips& visible, const WalkLimits& limits);
+  io::Result<bool> extend_last(VisibleSet& set, const WalkLimits& limits);
   io::Result<std::vector<ObjectNumber>> common_commits(std::span<const ObjectId> haves,
                                                        const VisibleTips& visible,
                                                        const WalkLimits& limits);
@@ -92,7 +95,23 @@ std::vector<ObjectNumber> RepositoryView::Impl::known_tips(const VisibleTips& vi
       complete = false;
     }
   }
+  std::ranges::sort(tips);
   return tips;
+}
+
+// Most changes of refs only add: then the last set grows by what the new tips reach. Not if a tip
+// went that none of the new ones stands upon.
+io::Result<bool> RepositoryView::Impl::extend_last(VisibleSet& set, const WalkLimits& limits) {
+  if (visible_sets.empty()) return false;
+  const VisibleSet& last = visible_sets.front();
+  std::vector<ObjectNumber> fresh, gone;
+  std::ranges::set_difference(set.tips, last.tips, std::back_inserter(fresh));
+  std::ranges::set_difference(last.tips, set.tips, std::back_inserter(gone));
+  set.objects = last.objects;
+  ObjectSet met = store->empty_set();
+  const io::Result<void> walked = reach->extend(set.objects, fresh, met, limits);
+  if (!walked) return std::unexpected(walked.error());
+  return std::ranges::all_of(gone, [&met](ObjectNumber tip) { return met.contains(tip); });
 }
 
 // What all visible refs reach.
@@ -103,11 +122,15 @@ io::Result<const VisibleSet*> RepositoryView::Impl::visible_set(const VisibleTip
     std::rotate(visible_sets.begin(), found, found + 1);
     return &visible_sets.front();
   }
-  VisibleSet set{.digest = visible.digest, .objects = {}, .complete = true};
-  const std::vector<ObjectNumber> tips = known_tips(visible, set.complete);
-  io::Result<ObjectSet> objects = reach->closure(tips, limits);
-  if (!objects) return std::unexpected(objects.error());
-  set.objects = std::move(*objects);
+  VisibleSet set{.digest = visible.digest, .tips = {}, .objects = {}, .complete = true};
+  set.tips = known_tips(visible, set.complete);
+  const io::Result<bool> extended = extend_last(set, limits);
+  if (!extended) return std::unexpected(extended.error());
+  if (!*extended) {
+    io::Result<ObjectSet> objects = reach->closure(set.tips, limits);
+    if (!objects) return std::unexpected(objects.error());
+    set.objects = std::move(*objects);
+  }
   if (visible_sets.size() == kVisibleSetsMax) visible_sets.pop_back();
   visible_sets.insert(visible_sets.begin(), std::move(set));
   return &visible_sets.front();

@@ -28,18 +28,29 @@ Names names_in(const std::string& text) {  // the first word of each line
   return names;
 }
 
-class RepositoryViewTest : public testing::Test {
- protected:
-  RepositoryViewTest() {
-    repository_.run(
-        "mkdir " + work() + " && cd " + work() +
-        " && git init -q -b main && for i in $(seq 1 40); do seq $i $((i * 30)) > a; "
+// Branches that part, files that change, a tag of a tag.
+struct History : ScratchRepository {
+  History() {
+    const std::string work = folder() + "/work";
+    run("mkdir " + work + " && cd " + work +
+        " && git init -q -b main && for i in $(seq 1 30); do seq $i $((i * 30)) > a; "
         "seq 1 $((i + 500)) > b; mkdir -p d/e; echo $i > d/e/c$((i % 7)); git add -A; "
         "git commit -qm \"change $i\"; done && git tag light && git tag -a -m t v1 && "
         "git -c advice.nestedTag=false tag -a -m t vv1 v1 && git checkout -q -b side HEAD~25 && "
-        "seq 1 900 > b && git commit -qam side && git checkout -q main && "
-        "git push -q --mirror " +
-        repository_.path());
+        "seq 1 900 > b && git commit -qam side && git checkout -q main && git push -q --mirror " +
+        path());
+  }
+};
+
+class RepositoryViewTest : public testing::Test {
+ protected:
+  RepositoryViewTest() {
+    repository_.run("rm -rf " + repository_.path() + " && cp -a " + history().folder() + "/a.git " +
+                    history().folder() + "/work " + repository_.folder());
+  }
+  static const ScratchRepository& history() {
+    static const History made;
+    return made;
   }
   std::string work() const { return repository_.folder() + "/work"; }
 
@@ -216,6 +227,26 @@ TEST_F(RepositoryViewTest, never_takes_a_hidden_blob_as_a_base) {
   request.ofs_delta = true;
   const Names got = objects_of(ask(request));
   for (const std::string& name : hidden) EXPECT_FALSE(got.contains(name)) << name;
+}
+
+TEST_F(RepositoryViewTest, follows_refs_that_move_and_forgets_those_that_go) {
+  repository_.run("cd " + work() +
+                  " && git checkout -q -b topic && seq 1 9100 > b && git commit "
+                  "-qam topic && git push -q " +
+                  repository_.path() + " topic");
+  repository_.git("repack -adfq --no-write-bitmap-index --depth=50 --window=50");
+  look();
+  const VisibleTips all = visible_;
+  const auto everything = [this] { return PlanRequest{.wants = visible_.tips}; };
+  visible_.digest = "before";
+  std::ranges::replace(visible_.tips, id("main"), id("main~3"));
+  expect_objects(ask(everything()), reached("main~3 side topic v1 vv1"));
+  visible_ = all;
+  visible_.digest = "moved on";
+  expect_objects(ask(everything()), reached("--all"));
+  visible_.digest = "topic deleted";
+  std::erase(visible_.tips, id("topic"));
+  EXPECT_EQ(objects_of(ask(everything())), reached("main side v1 vv1"));
 }
 
 TEST_F(RepositoryViewTest, sends_tags_along_with_what_they_point_at) {
