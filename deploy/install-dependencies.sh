@@ -7,7 +7,7 @@ build=(clang-19 lld-19 cmake ninja-build ccache pkg-config liburing-dev libnghtt
        libseccomp-dev libjemalloc-dev libgit2-dev libfmt-dev libtomlplusplus-dev libcli11-dev nlohmann-json3-dev
        zlib1g-dev libdeflate-dev libgtest-dev git openssl curl ca-certificates python3)
 tests=(libclang-rt-19-dev llvm-19 clang-format-19 libhttp-parser-dev python3-pygit2
-       python3-dulwich nghttp2-client strace openssh-client testssl.sh)
+       python3-dulwich nghttp2-client strace openssh-client testssl.sh systemd)
 perf=(nginx-light fcgiwrap time util-linux)
 
 wanted=("${build[@]}")
