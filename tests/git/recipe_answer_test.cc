@@ -111,6 +111,32 @@ TEST_F(RecipeAnswerTest, dense_small_extents_with_literals_between) {
   expect_every_framing({.objects = 3});
 }
 
+// Ranges as large as fit beside what is copied, in which much has to move and then little is left.
+TEST_F(RecipeAnswerTest, a_range_that_fills_the_batch_is_not_overtaken) {
+  const std::uint32_t file = add_file(noise(600'000, 11));
+  std::uint64_t at = 0;
+  for (; at < 190'000; at += 1001) extent(file, at, 1000);
+  for (; at < 300'000; at += 50) extent(file, at, 1);
+  expect_every_framing({.objects = 3});
+}
+
+TEST_F(RecipeAnswerTest, what_has_gone_by_in_a_range_is_read_again) {
+  const std::uint32_t file = add_file(noise(600'000, 14));
+  std::uint64_t at = 0;
+  for (; at < 190'000; at += 1001) extent(file, at, 1000);
+  for (; at < 240'000; at += 16'000) extent(file, at, 100);
+  extent(file, 0, 500);
+  expect_every_framing({.objects = 3});
+}
+
+TEST_F(RecipeAnswerTest, a_large_literal_within_a_range_does_not_overwrite_it) {
+  const std::uint32_t file = add_file(noise(600'000, 12));
+  extent(file, 0, 100);
+  literal(noise(190'000, 13));
+  for (std::uint64_t at = 200; at < 300'000; at += 16'000) extent(file, at, 100);
+  expect_every_framing({.objects = 3});
+}
+
 TEST_F(RecipeAnswerTest, extents_that_go_backwards_into_the_gaps) {
   const std::uint32_t file = add_file(noise(400'000, 3));
   for (std::uint64_t round = 0; round < 4; ++round) {
