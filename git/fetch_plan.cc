@@ -22,6 +22,8 @@ std::string_view reason_name(FallbackReason reason) {
       return "budget";
     case FallbackReason::planner:
       return "planner";
+    case FallbackReason::want:
+      return "want";
   }
   return "";
 }

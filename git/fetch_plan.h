@@ -76,8 +76,10 @@ enum class FallbackReason : std::uint8_t {
   layout,       // too many loose objects, or files we do not read
   corrupt,      // something did not hold together: git may know better, or says so
   budget,       // more objects, bytes or time than one plan may take
-  planner,      // no planner could be had
+  planner,      // no planner could be had, or it failed
+  want,         // one that the tips do not reach: they have just moved, or any may be had
 };
+inline constexpr std::size_t kFallbackReasons = 10;
 std::string_view reason_name(FallbackReason reason);
 
 struct PlanReply {

@@ -20,6 +20,8 @@
 
 namespace weir::git {
 
+class FetchPlanMetrics;
+class PlanSource;
 class ProcessSlots;
 class PushJournal;
 class RefStore;
@@ -33,6 +35,7 @@ struct GitLimits {
   io::Duration push_time_max = std::chrono::minutes(15);
   io::Duration want_check_time_max = std::chrono::seconds(30);
   io::Duration keepalive = std::chrono::seconds(5);
+  io::Duration plan_time_max = std::chrono::seconds(10);  // of a fetch; then git answers it
   // Of a fetch's child; while it makes a pack, git speaks every few seconds.
   io::Duration fetch_silence_max = std::chrono::minutes(15);
   io::Duration slot_wait_max = std::chrono::seconds(60);  // then the client is told to come back
@@ -46,13 +49,15 @@ struct GitEnvironment {
   GitLimits limits;
   io::Spawner* launcher;
   WorkerPool* workers;
-  RefStore* refs;                 // shared
-  ProcessSlots* fetch_slots;      // shared
-  ProcessSlots* push_slots;       // shared
-  io::ByteBudget* requests_held;  // shared: bodies that are kept whole while they are read
-  SyncCoalescer* sync;            // shared
-  PushJournal* journal;           // shared
-  io::BlockingPool* blocking;     // shared
+  RefStore* refs;                  // shared
+  ProcessSlots* fetch_slots;       // shared
+  ProcessSlots* push_slots;        // shared
+  io::ByteBudget* requests_held;   // shared: bodies that are kept whole while they are read
+  SyncCoalescer* sync;             // shared
+  PushJournal* journal;            // shared
+  io::BlockingPool* blocking;      // shared
+  PlanSource* planners = nullptr;  // null: git answers every fetch
+  const FetchPlanMetrics* plan_metrics = nullptr;  // shared; null: not counted
 };
 
 struct ServiceCall {
@@ -84,13 +89,15 @@ struct ServiceOutcome {
   bool cut = false;       // the answer must not end cleanly: abort the exchange
   std::string detail;     // for the log: no secrets
   std::string operation;  // "ls-refs", "fetch", "push", ...
+  std::string plan;       // of a fetch: "planned", or why git answered it
   std::uint64_t child_cpu_us = 0;
   std::uint64_t child_rss_bytes_max = 0;
   io::Duration slot_wait{};
 };
 
 // POST git-upload-pack: v0/v1/v2 requests; ls-refs and empty probes are answered natively, fetches
-// by `git upload-pack` in a slot. The answer is written to call.answer, errors included.
+// from a plan or by `git upload-pack` in a slot. The answer is written to call.answer, errors
+// included.
 io::Task<ServiceOutcome> serve_upload_pack(ServiceCall& call);
 // POST git-receive-pack: acknowledged means durable and visible to the next snapshot.
 io::Task<ServiceOutcome> serve_receive_pack(ServiceCall& call);

@@ -1,10 +1,12 @@
 // serve_upload_pack: answers POST git-upload-pack. Natively what needs no objects (probes, ls-refs,
-// refusals); by `git upload-pack` in a slot what does. Whatever a client wants that it was not told
+// refusals); from plans what can be planned (native_fetch.h); by `git upload-pack` in a slot what
+// is left. Whatever a client wants that it was not told
 // of is checked first, because git itself does not check it in protocol v2. Formats:
 // gitprotocol-v2(5), gitprotocol-pack(5), gitprotocol-http(5).
 
 #include <signal.h>
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <unordered_set>
@@ -15,6 +17,7 @@
 #include "git/fetch_request.h"
 #include "git/git_command.h"
 #include "git/ls_refs.h"
+#include "git/native_fetch.h"
 #include "git/pkt_relay.h"
 #include "git/process_slots.h"
 #include "git/report.h"
@@ -155,6 +158,8 @@ class Upload {
   io::Task<void> refuse(std::string text);
   io::Task<void> fail_before_output(std::string text, std::string detail);
   io::Task<void> send(std::string bytes);
+  // Why there is no answer, or no more of it; between packets.
+  io::Task<void> tell(std::string_view text);
   io::Task<void> answer_ls_refs(const LsRefsRequest& request);
   // Null: there is none.
   const std::string* unknown_deepen_not(const FetchRequest& fetch) const;
@@ -175,6 +180,7 @@ class Upload {
   std::unique_ptr<std::uint8_t[]> buffer_;
   std::size_t held_ = 0;
   bool sent_any_ = false;
+  std::string said_;  // of git's answer, sent before it was asked for
   StderrTail stderr_;
 };
 
@@ -233,7 +239,14 @@ io::Task<ServiceOutcome> Upload::serve() {
     co_await refuse("deepen-not names no ref: " + *unknown);
   } else {
     const bool allowed = co_await check_wants(parsed.fetch.wants);
-    if (allowed) co_await run_child(parsed.kind, parsed.fetch.deepen_relative);
+    FallbackReason reason = FallbackReason::planner;
+    if (allowed && parsed.operation != "object-info") {
+      reason = co_await serve_native_fetch(call_, parsed.fetch, outcome_, said_);
+      sent_any_ = !said_.empty();
+    }
+    if (allowed && reason != FallbackReason::none) {
+      co_await run_child(parsed.kind, parsed.fetch.deepen_relative);
+    }
   }
   co_return std::move(outcome_);
 }
@@ -257,16 +270,21 @@ io::Task<void> Upload::send(std::string bytes) {
   if (!sent) left();
 }
 
+io::Task<void> Upload::tell(std::string_view text) {
+  co_await send(sent_any_ ? fatal_band(text, call_.request_id)
+                          : error_answer(text, call_.request_id));
+}
+
 io::Task<void> Upload::refuse(std::string text) {
   outcome_.ended = Ended::refused;
   if (outcome_.detail.empty()) outcome_.detail = text;
-  co_await send(error_answer(text, call_.request_id));
+  co_await tell(text);
 }
 
 io::Task<void> Upload::fail_before_output(std::string text, std::string detail) {
   outcome_.ended = Ended::failed;
   outcome_.detail = std::move(detail);
-  co_await send(error_answer(text, call_.request_id));
+  co_await tell(text);
 }
 
 io::Task<void> Upload::answer_ls_refs(const LsRefsRequest& request) {
@@ -415,8 +433,11 @@ io::Task<Upload::End> Upload::relay(io::Subprocess& child, PktRelay& state) {
     const std::uint8_t* const begin = read_to - held_;
     const std::size_t keep = state.held_bytes();
     const std::size_t ready = held_ + bytes - keep;
-    if (ready > 0) {
-      const io::Result<void> sent = co_await call_.answer.write({begin, ready});
+    const std::size_t known = std::min(ready, said_.size());
+    if (std::memcmp(begin, said_.data(), known) != 0) co_return End::broken;
+    said_.erase(0, known);
+    if (ready > known) {
+      const io::Result<void> sent = co_await call_.answer.write({begin + known, ready - known});
       if (!sent) co_return End::client_gone;
       sent_any_ = true;
       gather = state.in_pack();  // the first bytes of a pack are not made to wait
@@ -459,7 +480,7 @@ io::Task<void> Upload::conclude(io::Subprocess& child, const PktRelay& state, En
   if (const std::string said = stderr_.text(); !said.empty()) outcome_.detail += ": " + said;
   const std::string_view text = "the server could not finish this answer; try again";
   if (!sent_any_) {
-    co_await send(error_answer(text, call_.request_id));  // whole in itself: need not be cut
+    co_await tell(text);  // whole in itself: need not be cut
     co_return;
   }
   // After band 3 no client takes the answer for whole, and the stream ends cleanly: a reset could

@@ -179,6 +179,7 @@ io::Task<void> Pipeline::git_service(Request& request, std::shared_ptr<const Pol
   }
   request.operation = outcome.operation;
   request.detail = outcome.detail;
+  request.plan = outcome.plan;
   request.child_cpu_us = outcome.child_cpu_us;
   request.child_rss_bytes_max = outcome.child_rss_bytes_max;
   request.slot_wait = outcome.slot_wait;

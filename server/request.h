@@ -37,6 +37,7 @@ struct Request {
   int status = 0;
   std::string operation;           // "info-refs", "ls-refs", "fetch", "push", ...
   std::string_view decision = "";  // static: "served", "no_push_right", "unknown_repository", ...
+  std::string plan;                // of a fetch: "planned", or why git answered it
   std::string detail;              // why something failed; never a secret
   std::uint64_t repository_generation = 0;
   std::uint64_t child_cpu_us = 0;

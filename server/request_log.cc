@@ -148,6 +148,7 @@ std::string render_request_record(const Request& request, int loop, io::Instant 
                 std::string_view(request.route.path).substr(0, kPathBytesMax));
   append_field(out, R"(,"operation":")", request.operation);
   append_field(out, R"(,"decision":")", request.decision);
+  append_field(out, R"(,"plan":")", request.plan);
   append_number(out, R"(,"status":)", request.status);
   if (request.cut) out += R"(,"cut":true)";
   append_masked(out, R"(,"detail":")", request.detail);

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "git/git_command.h"
+#include "git/native_fetch.h"
 #include "git/process_slots.h"
 #include "git/push_journal.h"
 #include "git/ref_store.h"
@@ -135,6 +136,7 @@ class ServingProcess {
   std::unique_ptr<git::ProcessSlots> push_slots_;
   std::unique_ptr<io::ByteBudget> requests_held_;
   std::unique_ptr<git::SyncCoalescer> sync_;
+  std::unique_ptr<git::FetchPlanMetrics> plan_metrics_;
   std::unique_ptr<git::PushJournal> journal_;
   git::GitEnvironment environment_{};
   std::vector<std::unique_ptr<ServingLoop>> loops_;
@@ -208,6 +210,7 @@ bool ServingProcess::prepare_git(std::string& problem) {
   requests_held_ =
       std::make_unique<io::ByteBudget>("requests", config_.limits.requests_held_bytes_max);
   sync_ = std::make_unique<git::SyncCoalescer>(*blocking_);
+  plan_metrics_ = std::make_unique<git::FetchPlanMetrics>();
   journal_ = std::make_unique<git::PushJournal>(config_.state + "/pushes");
   journal_->adopt();
   environment_.push_cert_seed = read_or_make_seed(config_.state + "/push-cert-seed");
@@ -230,6 +233,7 @@ bool ServingProcess::prepare_git(std::string& problem) {
   environment_.push_slots = push_slots_.get();
   environment_.requests_held = requests_held_.get();
   environment_.sync = sync_.get();
+  environment_.plan_metrics = plan_metrics_.get();
   environment_.journal = journal_.get();
   environment_.blocking = blocking_.get();
   return true;

@@ -1,0 +1,317 @@
+#include "git/native_fetch.h"
+
+#include <algorithm>
+#include <charconv>
+#include <limits>
+#include <utility>
+
+#include "git/pkt_line.h"
+#include "git/pkt_relay.h"
+#include "git/plan_source.h"
+#include "git/recipe_answer.h"
+#include "git/report.h"
+#include "io/event_loop.h"
+#include "io/signal.h"
+#include "io/task_scope.h"
+
+namespace weir::git {
+namespace {
+
+constexpr std::size_t kProblemBytesMax = 200;  // of a planner's words in the log
+
+bool take_prefix(std::string_view& text, std::string_view prefix) {
+  if (!text.starts_with(prefix)) return false;
+  text.remove_prefix(prefix.size());
+  return true;
+}
+
+// As people write it: git_parse_ulong() reads more (octal, hexadecimal, signs).
+std::optional<std::uint64_t> parse_size(std::string_view text) {
+  unsigned shift = 0;
+  if (!text.empty()) {
+    switch (text.back()) {
+      case 'k':
+      case 'K':
+        shift = 10;
+        break;
+      case 'm':
+      case 'M':
+        shift = 20;
+        break;
+      case 'g':
+      case 'G':
+        shift = 30;
+        break;
+      default:
+        break;
+    }
+  }
+  if (shift > 0) text.remove_suffix(1);
+  if (text.empty() || (text[0] == '0' && text.size() > 1)) return std::nullopt;
+  std::uint64_t value = 0;
+  const char* const end = text.data() + text.size();
+  const auto [stopped, error] = std::from_chars(text.data(), end, value);
+  if (error != std::errc{} || stopped != end ||
+      value > std::numeric_limits<std::uint64_t>::max() >> shift) {
+    return std::nullopt;
+  }
+  return value << shift;
+}
+
+// Adds one part of a filter. False: not one of those that are planned.
+bool add_filter(std::string_view part, ObjectFilter& filter) {
+  if (part == "blob:none") {
+    filter.no_blobs = true;
+    return true;
+  }
+  if (take_prefix(part, "blob:limit=")) {
+    const std::optional<std::uint64_t> bytes = parse_size(part);
+    if (bytes) filter.blob_bytes_limit = std::min(filter.blob_bytes_limit, *bytes);
+    return bytes.has_value();
+  }
+  if (part == "tree:0") {
+    filter.tree_depth_limit = 0;
+    return true;
+  }
+  if (take_prefix(part, "object:type=")) {
+    for (const ObjectType type :
+         {ObjectType::commit, ObjectType::tree, ObjectType::blob, ObjectType::tag}) {
+      if (part != type_name(type)) continue;
+      const auto bit = static_cast<std::uint8_t>(1U << static_cast<unsigned>(type));
+      if (filter.types != 0 && filter.types != bit) return false;  // two kinds at once: none
+      filter.types = bit;
+      return true;
+    }
+  }
+  return false;
+}
+
+std::string reason_text(FallbackReason reason, const std::string& problem) {
+  std::string text(reason_name(reason));
+  if (!problem.empty()) text += ": " + problem.substr(0, kProblemBytesMax);
+  return text;
+}
+
+class NativeFetch {
+ public:
+  NativeFetch(ServiceCall& call, const FetchRequest& fetch, ServiceOutcome& outcome,
+              std::string& said)
+      : call_(call), fetch_(fetch), outcome_(outcome), said_(said), stop_(call.stop) {}
+
+  io::Task<FallbackReason> serve();
+
+ private:
+  io::Task<FallbackReason> plan_and_send(PlanRequest request);
+  // Asks for the plan; keeps the connection alive while it is made.
+  io::Task<io::Result<Planned>> planned(PlanRequest request);
+  io::Task<void> ask(PlanRequest request);
+  io::Task<void> keep_alive();
+  // Why git has to answer instead of this reply; none: it need not.
+  FallbackReason reason_of(const PlanReply& reply);
+  // What comes before the pack.
+  std::string head() const;
+  io::Task<void> send(const Planned& planned);
+  void left() { outcome_.ended = Ended::client_gone; }
+
+  ServiceCall& call_;
+  const FetchRequest& fetch_;
+  ServiceOutcome& outcome_;
+  std::string& said_;
+  io::LinkedStopSource stop_;
+  io::Signal plan_made_;
+  std::optional<io::Result<Planned>> plan_;
+  std::string problem_;
+};
+
+io::Task<FallbackReason> NativeFetch::serve() {
+  std::expected<PlanRequest, FallbackReason> request = plan_request(fetch_, call_.protocol_version);
+  FallbackReason reason = FallbackReason::none;
+  if (!request) {
+    reason = request.error();
+  } else if (call_.environment.planners == nullptr) {
+    reason = FallbackReason::planner;
+  } else {
+    reason = co_await plan_and_send(std::move(*request));
+  }
+  outcome_.plan =
+      reason == FallbackReason::none ? std::string("planned") : reason_text(reason, problem_);
+  if (const FetchPlanMetrics* const metrics = call_.environment.plan_metrics) {
+    metrics->count(reason);
+  }
+  co_return reason;
+}
+
+io::Task<FallbackReason> NativeFetch::plan_and_send(PlanRequest request) {
+  const io::EventLoop& loop = io::EventLoop::current();
+  const io::Instant asked = loop.now();
+  const io::Result<Planned> plan = co_await planned(std::move(request));
+  if (call_.environment.plan_metrics != nullptr) {
+    call_.environment.plan_metrics->took(loop.now() - asked);
+  }
+  if (stop_.stopped() || (!plan && plan.error().code == io::Errc::cancelled)) {
+    left();
+    co_return FallbackReason::none;
+  }
+  if (!plan) {
+    problem_ = io::to_string(plan.error());
+    co_return plan.error().code == io::Errc::deadline_exceeded ? FallbackReason::budget
+                                                               : FallbackReason::planner;
+  }
+  const FallbackReason reason = reason_of(*plan->reply);
+  if (reason == FallbackReason::none) co_await send(*plan);
+  co_return reason;
+}
+
+io::Task<io::Result<Planned>> NativeFetch::planned(PlanRequest request) {
+  const GitLimits& limits = call_.environment.limits;
+  request.time_ms_max = static_cast<std::uint32_t>(
+      std::chrono::duration_cast<std::chrono::milliseconds>(limits.plan_time_max).count());
+  io::TaskScope asking;
+  asking.spawn(ask(std::move(request)));
+  while (!plan_) {
+    const io::Deadline silence =
+        io::Deadline::after(io::EventLoop::current().now(), limits.keepalive);
+    const io::Result<void> waited = co_await plan_made_.wait({}, silence);
+    if (!waited && !plan_) co_await keep_alive();
+  }
+  co_await asking.join();
+  co_return std::move(*plan_);
+}
+
+io::Task<void> NativeFetch::ask(PlanRequest request) {
+  const io::Deadline deadline =
+      io::Deadline::after(io::EventLoop::current().now(), call_.environment.limits.plan_time_max);
+  auto planning = call_.environment.planners->plan(call_.repository, call_.snapshot,
+                                                   std::move(request), stop_.token(), deadline);
+  plan_ = co_await std::move(planning);
+  plan_made_.notify();
+}
+
+// Only in the pack's section may something be said that means nothing, so it is begun: what comes
+// before it is the same whoever answers.
+io::Task<void> NativeFetch::keep_alive() {
+  if (fetch_.sideband == SidebandKind::none) co_return;
+  std::string bytes;
+  if (said_.empty()) bytes = said_ = head();
+  bytes += kKeepalive;
+  const io::Result<void> sent = co_await call_.answer.write(io::as_bytes(bytes));
+  if (!sent) stop_.request_stop();
+}
+
+FallbackReason NativeFetch::reason_of(const PlanReply& reply) {
+  problem_ = reply.problem;
+  switch (reply.status) {
+    case PlanStatus::planned:
+      return FallbackReason::none;
+    case PlanStatus::fallback:
+      return reply.reason == FallbackReason::none ? FallbackReason::planner : reply.reason;
+    case PlanStatus::missing:
+      return FallbackReason::corrupt;
+    case PlanStatus::refused:
+      problem_ = reply.refused_want.to_hex();
+      return FallbackReason::want;
+    case PlanStatus::negotiating:
+      return FallbackReason::negotiation;
+    case PlanStatus::failed:
+      break;
+  }
+  return FallbackReason::planner;
+}
+
+// Acknowledgments and shallow lines will come here: of version 2 as sections before this one, of
+// older ones before the NAK.
+std::string NativeFetch::head() const {
+  std::string head;
+  append_pkt(head, call_.protocol_version == 2 ? "packfile\n" : "NAK\n");
+  return head;
+}
+
+io::Task<void> NativeFetch::send(const Planned& planned) {
+  const Recipe& recipe = planned.reply->recipe;
+  const bool progress = !fetch_.no_progress;
+  const bool announced = said_.empty();
+  if (announced) {
+    const std::string bytes = head();
+    call_.answer.announce(bytes.size() + framed_bytes(recipe, fetch_.sideband, progress));
+    const io::Result<void> sent = co_await call_.answer.write(io::as_bytes(bytes));
+    if (!sent) {
+      left();
+      co_return;
+    }
+  }
+  auto fd_of = [&planned](std::size_t file) { return planned.files->fd(file); };
+  auto sending =
+      send_recipe(call_.answer, recipe, std::move(fd_of), fetch_.sideband, progress, call_.stop);
+  const io::Result<void> sent = co_await std::move(sending);
+  if (sent) co_return;
+  if (sent.error().code == io::Errc::closed || sent.error().code == io::Errc::cancelled) {
+    left();
+    co_return;
+  }
+  outcome_.ended = Ended::failed;
+  outcome_.detail = io::to_string(sent.error());
+  // As many bytes as were announced cannot follow: then the cut comes after the message.
+  outcome_.cut = announced || fetch_.sideband == SidebandKind::none;
+  if (fetch_.sideband == SidebandKind::none) co_return;
+  const std::string told =
+      fatal_band("the server could not finish this answer; try again", call_.request_id);
+  const io::Result<void> said = co_await call_.answer.write(io::as_bytes(told));
+  if (!said) left();
+}
+
+}  // namespace
+
+FetchPlanMetrics::FetchPlanMetrics() {
+  io::Metrics& metrics = io::Metrics::instance();
+  for (std::size_t i = 0; i < results_.size(); ++i) {
+    const auto reason = static_cast<FallbackReason>(i);
+    const std::string_view name = reason == FallbackReason::none ? "planned" : reason_name(reason);
+    results_[i] = metrics.counter("weir_fetch_plans", "result=\"" + std::string(name) + "\"",
+                                  "Fetches planned, or why git answered them.");
+  }
+  seconds_ = metrics.histogram("weir_fetch_plan_seconds", "", "Time until a fetch's plan came.");
+}
+
+std::optional<ObjectFilter> parse_object_filter(std::string_view filter) {
+  ObjectFilter parsed;
+  const bool several = take_prefix(filter, "combine:");
+  for (;;) {
+    const std::size_t end = several ? std::min(filter.find('+'), filter.size()) : filter.size();
+    if (!add_filter(filter.substr(0, end), parsed)) return std::nullopt;
+    if (end == filter.size()) return parsed;
+    filter.remove_prefix(end + 1);
+  }
+}
+
+std::expected<PlanRequest, FallbackReason> plan_request(const FetchRequest& fetch,
+                                                        int protocol_version) {
+  if (fetch.shallow_answer() || !fetch.shallows.empty() || fetch.deepen_relative) {
+    return std::unexpected(FallbackReason::shallow);
+  }
+  // Without haves there is nothing to negotiate: version 2 sends the pack at once, done or not;
+  // older ones once the client says so.
+  const bool pack_now = fetch.done || (protocol_version == 2 && !fetch.wait_for_done);
+  if (!fetch.haves.empty() || !pack_now || fetch.wants.empty()) {
+    return std::unexpected(FallbackReason::negotiation);
+  }
+  PlanRequest request;
+  if (!fetch.filter.empty()) {
+    const std::optional<ObjectFilter> filter = parse_object_filter(fetch.filter);
+    if (!filter) return std::unexpected(FallbackReason::filter);
+    request.filter = *filter;
+  }
+  request.wants = fetch.wants;
+  request.thin_pack = fetch.thin_pack;
+  request.ofs_delta = fetch.ofs_delta;
+  request.include_tag = fetch.include_tag;
+  return request;
+}
+
+io::Task<FallbackReason> serve_native_fetch(ServiceCall& call, const FetchRequest& fetch,
+                                            ServiceOutcome& outcome, std::string& said) {
+  NativeFetch native(call, fetch, outcome, said);
+  auto serving = native.serve();
+  co_return co_await std::move(serving);
+}
+
+}  // namespace weir::git
