@@ -69,11 +69,11 @@ end_to_end release discover -p '*_test.py'
 for program in io_test http_test git_test; do on_epoll unit release "$program"; done
 on_epoll end_to_end release clone_test push_test access_test hardening_test http2_conformance_test
 
-step "build asan" build asan $programs weir
+step "build asan" build asan $programs weir plan_tool
 for program in $programs; do unit asan "$program"; done
 for program in io_test http_test git_test; do on_epoll unit asan "$program"; done
 end_to_end asan clone_test.CloneTest.test_full_clone_brings_every_ref \
-  clone_test.CloneTest.test_shallow_chain_deepens_and_unshallows access_test.AccessTest \
+  clone_test.CloneTest.test_shallow_chain_deepens_and_unshallows access_test.AccessTest plan_oracle_test.PlanOracleTest \
   push_test.PushTest.test_small_push_is_there_and_seen_by_the_next_ls_remote \
   push_test.PushTest.test_chunked_push_over_one_mebibyte push_test.PushTest.test_broken_objects_are_refused
 

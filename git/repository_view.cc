@@ -367,10 +367,6 @@ io::Result<void> RepositoryView::Impl::plan(const PlanRequest& request, const Vi
     return {};
   }
   Selection& selection = **selected;
-  if (request.include_tag) {
-    const io::Result<void> added = add_tags(visible, selection.objects);
-    if (!added) return added;
-  }
   LayoutOptions options;
   options.ofs_delta = request.ofs_delta;
   options.extra_percent_max = kExtraPercentMax;
@@ -388,6 +384,11 @@ io::Result<void> RepositoryView::Impl::plan(const PlanRequest& request, const Vi
   } else {
     const io::Result<void> left = leave_out(request.filter, wants, selection.objects);
     if (!left) return left;
+  }
+  // After the filter, as git does: tags go with what is sent, whatever their own type.
+  if (request.include_tag) {
+    const io::Result<void> added = add_tags(visible, selection.objects);
+    if (!added) return added;
   }
   PackLayout layout(*store, reencoded, std::move(options));
   io::Result<Recipe> recipe = layout.make(std::move(selection.objects));

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # What ./test.sh does briefly, at length, and an hour's soak: about three hours. Needs what ./test.sh has built.
 #   WEIR_KILLS (1000), WEIR_KILL_SEED (the time), WEIR_POWERCUT_STATES (10000), WEIR_POWERCUT_SEED (the same),
-#   WEIR_FUZZ_SECONDS (240 for each target), WEIR_SOAK_MINUTES (60)
+#   WEIR_ORACLE_REQUESTS (20000), WEIR_ORACLE_SEED (the time), WEIR_FUZZ_SECONDS (240 for each target),
+#   WEIR_SOAK_MINUTES (60)
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -18,6 +19,9 @@ attempt env -C tests/e2e WEIR_BINARY="$PWD/build/release/server/weir" python3 -W
 
 attempt env -C tests/e2e WEIR_BINARY="$PWD/build/release/server/weir" WEIR_TLS_SCAN=full \
   python3 -W ignore -m unittest tls_scan_test -v
+oracle_seed=${WEIR_ORACLE_SEED:-$(date +%s)}
+echo "plans: seed $oracle_seed"
+attempt python3 tests/e2e/plan_oracle.py --seed "$oracle_seed" --requests "${WEIR_ORACLE_REQUESTS:-20000}"
 attempt python3 tests/soak.py --minutes "${WEIR_SOAK_MINUTES:-60}"
 
 mkdir -p build/test-logs
