@@ -5,7 +5,9 @@
 // multi-pack-index's order of packs (git/multi_pack_index.h). Decoded sets are not kept here.
 // Immutable after open(); one thread. Planner processes only. Format: git's bitmap-format document,
 // version 1; the lookup table is used where there is one, the cache of name hashes and sets of many
-// tips at once (pseudo-merges) are passed over; flags we do not know are Errc::invalid.
+// tips at once (pseudo-merges) are passed over; flags we do not know are Errc::invalid. Whether a
+// set is true cannot be told from here, and the file's own checksum is not verified: like a pack's
+// index, the file is git's word for what the pack holds.
 
 #include <array>
 #include <cstdint>

@@ -368,6 +368,19 @@ TEST(ReachabilityBitmap, refuses_entries_that_do_not_hold_together_when_they_are
   }
 }
 
+TEST(ReachabilityBitmap, follows_a_xor_as_far_back_as_git_goes) {
+  Draft draft;
+  draft.types.fill(ewah_bytes(0, {0}));
+  draft.types[0] = ewah_bytes(192, {ewah_marker(true, 3, 0)});
+  draft.entries.assign(kBitmapXorOffsetMax + 1, {0, 0, ewah_of(0b01)});
+  for (std::uint32_t i = 0; i < draft.entries.size(); ++i) draft.entries[i].commit = i;
+  draft.entries.back() = {kBitmapXorOffsetMax, kBitmapXorOffsetMax, ewah_of(0b11)};
+  const BigEndianBytes file = draft.bytes();
+  const auto bitmap = open(file, 192);
+  ASSERT_TRUE(bitmap) << io::to_string(bitmap.error());
+  EXPECT_EQ(set_of(**bitmap, kBitmapXorOffsetMax), 0b10U);
+}
+
 TEST(ReachabilityBitmap, bounds_how_long_a_chain_of_xors_may_be) {
   constexpr std::uint32_t kEntries = kBitmapXorChainMax + 1;
   Draft draft;
