@@ -57,6 +57,7 @@ class HandMadePack {
     const std::uint32_t mixed = static_cast<std::uint32_t>(n + 1) * 2654435761U;
     for (unsigned i = 0; i < 4; ++i) id.hash[i] = static_cast<std::uint8_t>(mixed >> (24 - 8 * i));
     id.hash[4] = static_cast<std::uint8_t>(n);
+    id.hash[id.bytes - 1U] = 't';  // so that the trailer may complete a name that is cut short
     return id;
   }
   std::string name_bytes(std::size_t n) const {
