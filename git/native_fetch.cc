@@ -240,8 +240,8 @@ io::Task<void> NativeFetch::send(const Planned& planned) {
     }
   }
   auto fd_of = [&planned](std::size_t file) { return planned.files->fd(file); };
-  auto sending =
-      send_recipe(call_.answer, recipe, std::move(fd_of), fetch_.sideband, progress, call_.stop);
+  auto sending = send_recipe(call_.answer, recipe, std::move(fd_of), fetch_.sideband, progress,
+                             call_.environment.answers_held, call_.stop);
   const io::Result<void> sent = co_await std::move(sending);
   if (sent) co_return;
   if (sent.error().code == io::Errc::closed || sent.error().code == io::Errc::cancelled) {

@@ -26,23 +26,24 @@ constexpr std::uint64_t kGapBytesMax = 16 * 1024;
 // What a batch has beyond its packets: there a covering range has room.
 constexpr std::size_t kWindowBytesMin = 64 * 1024;
 
-// How the pack is cut into packets, and how many of them are a batch: together about 192 KiB.
+// How the pack is cut into packets, and how many of them are a batch: together about 192 KiB, lean
+// ones 64 KiB.
 struct Framing {
   std::size_t header_bytes = 0;
   std::size_t payload_bytes = 0;
   std::size_t packets = 0;
 };
 
-constexpr Framing framing_of(SidebandKind sideband) {
+constexpr Framing framing_of(SidebandKind sideband, bool lean) {
   switch (sideband) {
     case SidebandKind::large:
-      return {kBandHeaderBytes, kSidebandPayloadBytesMax, 3};
+      return {kBandHeaderBytes, kSidebandPayloadBytesMax, lean ? 1U : 3U};
     case SidebandKind::small:
-      return {kBandHeaderBytes, kSmallSidebandPayloadBytesMax, 196};
+      return {kBandHeaderBytes, kSmallSidebandPayloadBytesMax, lean ? 65U : 196U};
     case SidebandKind::none:
       break;
   }
-  return {0, kBatchBytes - kWindowBytesMin, 1};
+  return {0, (lean ? kLeanRecipeAnswerBytesMax : kBatchBytes) - kWindowBytesMin, 1};
 }
 
 std::string progress_packet(const std::string& text) {
@@ -80,17 +81,17 @@ std::array<std::uint8_t, kHeaderBytes> pack_header(std::uint32_t objects) {
 class RecipeReader {
  public:
   RecipeReader(io::ByteSink& answer, const Recipe& recipe, std::function<int(std::size_t)> fd_of,
-               SidebandKind sideband, bool progress, io::StopToken stop)
+               SidebandKind sideband, bool progress, io::ByteBudget* memory, io::StopToken stop)
       : answer_(answer),
         recipe_(recipe),
         fd_of_(std::move(fd_of)),
         sideband_(sideband),
-        framing_(framing_of(sideband)),
         progress_(progress && sideband != SidebandKind::none),
         stop_(stop),
         cursor_(recipe),
         header_(pack_header(recipe.counts().objects)),
         literal_(header_) {
+    take_memory(memory);
     if (recipe.trailer()) return;
     digest_.emplace(recipe.format() == ObjectFormat::sha1 ? io::StreamedDigest::Kind::sha1
                                                           : io::StreamedDigest::Kind::sha256);
@@ -98,6 +99,7 @@ class RecipeReader {
   io::Task<io::Result<void>> send();
 
  private:
+  void take_memory(io::ByteBudget* memory);
   void begin_batch(std::unique_ptr<std::uint8_t[]>& buffer);
   io::Task<io::Result<void>> fill();
   io::Task<void> write(std::span<const std::uint8_t> bytes, io::Result<void>& result);
@@ -126,7 +128,6 @@ class RecipeReader {
   const Recipe& recipe_;
   const std::function<int(std::size_t)> fd_of_;
   const SidebandKind sideband_;
-  const Framing framing_;
   const bool progress_;
   const io::StopToken stop_;
 
@@ -139,9 +140,13 @@ class RecipeReader {
   bool trailer_begun_ = false;
   std::optional<io::StreamedDigest> digest_;
 
+  std::optional<io::ByteBudget::Share> held_;
+  bool lean_ = false;
+  Framing framing_;
+
   // The batch that fills.
   std::uint8_t* batch_ = nullptr;
-  std::size_t batch_bytes_ = 0;  // of both buffers
+  std::size_t batch_bytes_ = 0;  // of each buffer
   std::size_t used_ = 0;
   std::size_t packets_ = 0;  // whole ones of the pack
   std::size_t payload_ = 0;  // in the open packet, behind its header
@@ -153,13 +158,12 @@ class RecipeReader {
 
 io::Task<io::Result<void>> RecipeReader::send() {
   std::array<std::unique_ptr<std::uint8_t[]>, 2> buffers;
-  batch_bytes_ = static_cast<std::size_t>(std::min<std::uint64_t>(
-      kBatchBytes, framed_bytes(recipe_, sideband_, progress_) + kWindowBytesMin));
   io::TaskScope writing;
   io::Result<void> written;
   io::Result<void> filled;
   for (std::size_t batch = 0; filled && !ended(); ++batch) {
-    begin_batch(buffers[batch % 2]);
+    if (lean_) co_await writing.join();
+    begin_batch(buffers[lean_ ? 0 : batch % 2]);
     if (batch == 0 && progress_) {
       const std::string text = opening_text(recipe_.counts());
       std::memcpy(batch_, text.data(), text.size());
@@ -178,6 +182,18 @@ io::Task<io::Result<void>> RecipeReader::send() {
   }
   co_await writing.join();
   co_return filled ? written : filled;
+}
+
+void RecipeReader::take_memory(io::ByteBudget* memory) {
+  const std::uint64_t bytes = framed_bytes(recipe_, sideband_, progress_) + kWindowBytesMin;
+  batch_bytes_ = std::min<std::uint64_t>(bytes, kBatchBytes);
+  const std::uint64_t held = bytes > kBatchBytes ? kRecipeAnswerBytesMax : batch_bytes_;
+  if (memory != nullptr && held > kLeanRecipeAnswerBytesMax) {
+    held_.emplace(*memory);
+    lean_ = !held_->grow(held);
+  }
+  if (lean_) batch_bytes_ = kLeanRecipeAnswerBytesMax;
+  framing_ = framing_of(sideband_, lean_);
 }
 
 io::Task<void> RecipeReader::write(std::span<const std::uint8_t> bytes, io::Result<void>& result) {
@@ -347,7 +363,7 @@ void RecipeReader::hash_payload() {
 }  // namespace
 
 std::uint64_t framed_bytes(const Recipe& recipe, SidebandKind sideband, bool progress) {
-  const Framing framing = framing_of(sideband);
+  const Framing framing = framing_of(sideband, false);
   std::uint64_t bytes = recipe.pack_bytes();
   if (sideband == SidebandKind::none) return bytes;
   bytes += (bytes + framing.payload_bytes - 1) / framing.payload_bytes * framing.header_bytes;
@@ -358,8 +374,8 @@ std::uint64_t framed_bytes(const Recipe& recipe, SidebandKind sideband, bool pro
 
 io::Task<io::Result<void>> send_recipe(io::ByteSink& answer, const Recipe& recipe,
                                        std::function<int(std::size_t)> fd_of, SidebandKind sideband,
-                                       bool progress, io::StopToken stop) {
-  RecipeReader reader(answer, recipe, std::move(fd_of), sideband, progress, stop);
+                                       bool progress, io::ByteBudget* memory, io::StopToken stop) {
+  RecipeReader reader(answer, recipe, std::move(fd_of), sideband, progress, memory, stop);
   auto sending = reader.send();
   co_return co_await std::move(sending);
 }

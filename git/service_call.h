@@ -49,14 +49,15 @@ struct GitEnvironment {
   GitLimits limits;
   io::Spawner* launcher;
   WorkerPool* workers;
-  RefStore* refs;                  // shared
-  ProcessSlots* fetch_slots;       // shared
-  ProcessSlots* push_slots;        // shared
-  io::ByteBudget* requests_held;   // shared: bodies that are kept whole while they are read
-  SyncCoalescer* sync;             // shared
-  PushJournal* journal;            // shared
-  io::BlockingPool* blocking;      // shared
-  PlanSource* planners = nullptr;  // null: git answers every fetch
+  RefStore* refs;                          // shared
+  ProcessSlots* fetch_slots;               // shared
+  ProcessSlots* push_slots;                // shared
+  io::ByteBudget* requests_held;           // shared: bodies that are kept whole while they are read
+  io::ByteBudget* answers_held = nullptr;  // shared: what planned answers read ahead
+  SyncCoalescer* sync;                     // shared
+  PushJournal* journal;                    // shared
+  io::BlockingPool* blocking;              // shared
+  PlanSource* planners = nullptr;          // null: git answers every fetch
   const FetchPlanMetrics* plan_metrics = nullptr;  // shared; null: not counted
 };
 

@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include "git/recipe_answer.h"
 #include "http/exchange.h"
 #include "http/http2_flow_control.h"
 #include "io/backend.h"
@@ -40,6 +41,7 @@ std::vector<MemoryBudget> memory_budgets(const Config& config, std::uint64_t loo
       {"requests", requests * kRequestBytes},
       {"body_queues", requests * http::kBodyQueueBytesMax},
       {"upload_windows", static_cast<std::uint64_t>(http::kUploadWindowBudgetBytes)},
+      {"answers", git::kRecipeAnswersBytesMax + requests * git::kLeanRecipeAnswerBytesMax},
       {"requests_held", config.limits.requests_held_bytes_max},
       {"ref_snapshots", kRefLiveBytesMax},
       {"log", 2 * io::kLogBufferBytesMax},  // filling and being written

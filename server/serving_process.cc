@@ -23,6 +23,7 @@
 #include "git/native_fetch.h"
 #include "git/process_slots.h"
 #include "git/push_journal.h"
+#include "git/recipe_answer.h"
 #include "git/ref_store.h"
 #include "git/sync_coalescer.h"
 #include "io/backend_choice.h"
@@ -135,6 +136,7 @@ class ServingProcess {
   std::unique_ptr<git::ProcessSlots> fetch_slots_;
   std::unique_ptr<git::ProcessSlots> push_slots_;
   std::unique_ptr<io::ByteBudget> requests_held_;
+  std::unique_ptr<io::ByteBudget> answers_held_;
   std::unique_ptr<git::SyncCoalescer> sync_;
   std::unique_ptr<git::FetchPlanMetrics> plan_metrics_;
   std::unique_ptr<git::PushJournal> journal_;
@@ -209,6 +211,7 @@ bool ServingProcess::prepare_git(std::string& problem) {
                                                     config_.git.push_queue_max);
   requests_held_ =
       std::make_unique<io::ByteBudget>("requests", config_.limits.requests_held_bytes_max);
+  answers_held_ = std::make_unique<io::ByteBudget>("answers", git::kRecipeAnswersBytesMax);
   sync_ = std::make_unique<git::SyncCoalescer>(*blocking_);
   plan_metrics_ = std::make_unique<git::FetchPlanMetrics>();
   journal_ = std::make_unique<git::PushJournal>(config_.state + "/pushes");
@@ -232,6 +235,7 @@ bool ServingProcess::prepare_git(std::string& problem) {
   environment_.fetch_slots = fetch_slots_.get();
   environment_.push_slots = push_slots_.get();
   environment_.requests_held = requests_held_.get();
+  environment_.answers_held = answers_held_.get();
   environment_.sync = sync_.get();
   environment_.plan_metrics = plan_metrics_.get();
   environment_.journal = journal_.get();

@@ -46,15 +46,16 @@ class RecipeAnswerTest : public testing::Test {
     builder.add_literal(io::as_bytes(text));
     expected += text;
   }
-  io::Result<void> send(const Recipe& recipe, SidebandKind sideband, bool progress = false) {
+  io::Result<void> send(const Recipe& recipe, SidebandKind sideband, bool progress = false,
+                        io::ByteBudget* memory = nullptr) {
     answer.text.clear();
     answer.writes = answer.largest = 0;
     auto fd_of = [this](std::size_t file) {
       if (on_read) on_read();
       return fds[file].get();
     };
-    return test.run(
-        send_recipe(answer, recipe, std::move(fd_of), sideband, progress, io::StopToken(stop)));
+    return test.run(send_recipe(answer, recipe, std::move(fd_of), sideband, progress, memory,
+                                io::StopToken(stop)));
   }
   // Sends it in every framing and compares with what was added.
   void expect_every_framing(const RecipeCounts& counts) {
@@ -64,17 +65,21 @@ class RecipeAnswerTest : public testing::Test {
     pack += expected;
     pack += io::as_text(io::sha1(pack));
     EXPECT_EQ(pack.size(), recipe.pack_bytes());
+    io::ByteBudget spent("test_answers", 0);
     for (const auto sideband : {SidebandKind::large, SidebandKind::small, SidebandKind::none}) {
-      ASSERT_TRUE(send(recipe, sideband, true).has_value());
-      EXPECT_EQ(answer.text.size(), framed_bytes(recipe, sideband, true));
-      EXPECT_LE(answer.largest, kRecipeAnswerBytesMax / 2);
-      if (sideband == SidebandKind::none) {
-        EXPECT_TRUE(answer.text == pack);
-        continue;
+      for (io::ByteBudget* const memory : {static_cast<io::ByteBudget*>(nullptr), &spent}) {
+        ASSERT_TRUE(send(recipe, sideband, true, memory).has_value());
+        EXPECT_EQ(answer.text.size(), framed_bytes(recipe, sideband, true));
+        EXPECT_LE(answer.largest,
+                  memory == nullptr ? kRecipeAnswerBytesMax / 2 : kLeanRecipeAnswerBytesMax);
+        if (sideband == SidebandKind::none) {
+          EXPECT_TRUE(answer.text == pack);
+          continue;
+        }
+        const Unpacked unpacked = unpack(answer.text, true);
+        EXPECT_TRUE(unpacked.whole && unpacked.flushed);
+        EXPECT_TRUE(unpacked.bands[1] == pack);
       }
-      const Unpacked unpacked = unpack(answer.text, true);
-      EXPECT_TRUE(unpacked.whole && unpacked.flushed);
-      EXPECT_TRUE(unpacked.bands[1] == pack);
     }
   }
 
@@ -179,6 +184,22 @@ TEST_F(RecipeAnswerTest, packets_are_full_and_writes_large) {
   Pkt pkt;
   ASSERT_EQ(read_pkt(answer.text, pkt), PktStatus::complete);
   EXPECT_EQ(pkt.bytes, 65'520U);
+}
+
+TEST_F(RecipeAnswerTest, what_is_read_ahead_is_of_one_budget) {
+  const std::uint32_t file = add_file(noise(2'000'000, 15));
+  extent(file, 0, 2'000'000);
+  const Recipe recipe = builder.finish({.objects = 9}, std::nullopt);
+  io::ByteBudget memory("test_answers", 600 * 1024);
+  answer.on_write = [&](const std::string&) { EXPECT_EQ(memory.held(), kRecipeAnswerBytesMax); };
+  ASSERT_TRUE(send(recipe, SidebandKind::large, false, &memory).has_value());
+  EXPECT_EQ(answer.largest, 3U * 65'520);
+  EXPECT_EQ(memory.held(), 0U);
+  io::ByteBudget::Share other(memory);
+  ASSERT_TRUE(other.grow(1024 * 100));
+  answer.on_write = nullptr;
+  ASSERT_TRUE(send(recipe, SidebandKind::large, false, &memory).has_value());
+  EXPECT_EQ(answer.largest, 65'520U);
 }
 
 TEST_F(RecipeAnswerTest, a_known_trailer_is_sent_as_it_is) {
