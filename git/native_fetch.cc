@@ -108,8 +108,15 @@ class NativeFetch {
   io::Task<void> keep_alive();
   // Why git has to answer instead of this reply; none: it need not.
   FallbackReason reason_of(const PlanReply& reply);
+  // Whether what comes before the pack is the same whatever the plan says.
+  bool head_is_known() const { return fetch_.haves.empty() && !has_boundary(); }
+  // Whether the client is told what is shallow.
+  bool has_boundary() const { return fetch_.deepen != 0 || !fetch_.shallows.empty(); }
   // What comes before the pack.
-  std::string head() const;
+  std::string head(const PlanReply& reply) const;
+  std::string acknowledgments(const PlanReply& reply) const;
+  std::string boundary(const PlanReply& reply) const;
+  io::Task<void> ask_for_more(const PlanReply& reply);
   io::Task<void> send(const Planned& planned);
   void left() { outcome_.ended = Ended::client_gone; }
 
@@ -158,8 +165,13 @@ io::Task<FallbackReason> NativeFetch::plan_and_send(PlanRequest request) {
                                                                : FallbackReason::planner;
   }
   const FallbackReason reason = reason_of(*plan->reply);
-  if (reason == FallbackReason::none) co_await send(*plan);
-  co_return reason;
+  if (reason != FallbackReason::none) co_return reason;
+  if (plan->reply->status == PlanStatus::negotiating) {
+    co_await ask_for_more(*plan->reply);
+  } else {
+    co_await send(*plan);
+  }
+  co_return FallbackReason::none;
 }
 
 io::Task<io::Result<Planned>> NativeFetch::planned(PlanRequest request) {
@@ -190,9 +202,9 @@ io::Task<void> NativeFetch::ask(PlanRequest request) {
 // Only in the pack's section may something be said that means nothing, so it is begun: what comes
 // before it is the same whoever answers.
 io::Task<void> NativeFetch::keep_alive() {
-  if (fetch_.sideband == SidebandKind::none) co_return;
+  if (fetch_.sideband == SidebandKind::none || !head_is_known()) co_return;
   std::string bytes;
-  if (said_.empty()) bytes = said_ = head();
+  if (said_.empty()) bytes = said_ = head({});
   bytes += kKeepalive;
   const io::Result<void> sent = co_await call_.answer.write(io::as_bytes(bytes));
   if (!sent) stop_.request_stop();
@@ -202,6 +214,7 @@ FallbackReason NativeFetch::reason_of(const PlanReply& reply) {
   problem_ = reply.problem;
   switch (reply.status) {
     case PlanStatus::planned:
+    case PlanStatus::negotiating:
       return FallbackReason::none;
     case PlanStatus::fallback:
       return reply.reason == FallbackReason::none ? FallbackReason::planner : reply.reason;
@@ -210,20 +223,57 @@ FallbackReason NativeFetch::reason_of(const PlanReply& reply) {
     case PlanStatus::refused:
       problem_ = reply.refused_want.to_hex();
       return FallbackReason::want;
-    case PlanStatus::negotiating:
-      return FallbackReason::negotiation;
     case PlanStatus::failed:
       break;
   }
   return FallbackReason::planner;
 }
 
-// Acknowledgments and shallow lines will come here: of version 2 as sections before this one, of
-// older ones before the NAK.
-std::string NativeFetch::head() const {
+std::string NativeFetch::head(const PlanReply& reply) const {
   std::string head;
-  append_pkt(head, call_.protocol_version == 2 ? "packfile\n" : "NAK\n");
+  if (call_.protocol_version == 2) {
+    if (!fetch_.haves.empty() && !fetch_.done) {
+      head += acknowledgments(reply);
+      append_delim(head);
+    }
+    if (has_boundary()) {
+      append_pkt(head, "shallow-info\n");
+      head += boundary(reply);
+      append_delim(head);
+    }
+    append_pkt(head, "packfile\n");
+    return head;
+  }
+  if (fetch_.deepen != 0) {
+    head += boundary(reply);
+    append_flush(head);
+  }
+  append_pkt(head, "NAK\n");
   return head;
+}
+
+std::string NativeFetch::acknowledgments(const PlanReply& reply) const {
+  std::string section;
+  append_pkt(section, "acknowledgments\n");
+  if (reply.common.empty()) append_pkt(section, "NAK\n");
+  for (const ObjectId& id : reply.common) append_pkt(section, "ACK " + id.to_hex() + "\n");
+  if (reply.ready && !fetch_.wait_for_done) append_pkt(section, "ready\n");
+  return section;
+}
+
+std::string NativeFetch::boundary(const PlanReply& reply) const {
+  std::string lines;
+  for (const ObjectId& id : reply.shallow) append_pkt(lines, "shallow " + id.to_hex());
+  for (const ObjectId& id : reply.unshallow) append_pkt(lines, "unshallow " + id.to_hex());
+  return lines;
+}
+
+io::Task<void> NativeFetch::ask_for_more(const PlanReply& reply) {
+  std::string answer = acknowledgments(reply);
+  append_flush(answer);
+  call_.answer.announce(answer.size());
+  const io::Result<void> sent = co_await call_.answer.write(io::as_bytes(answer));
+  if (!sent) left();
 }
 
 io::Task<void> NativeFetch::send(const Planned& planned) {
@@ -231,7 +281,7 @@ io::Task<void> NativeFetch::send(const Planned& planned) {
   const bool progress = !fetch_.no_progress;
   const bool announced = said_.empty();
   if (announced) {
-    const std::string bytes = head();
+    const std::string bytes = head(*planned.reply);
     call_.answer.announce(bytes.size() + framed_bytes(recipe, fetch_.sideband, progress));
     const io::Result<void> sent = co_await call_.answer.write(io::as_bytes(bytes));
     if (!sent) {
@@ -285,14 +335,18 @@ std::optional<ObjectFilter> parse_object_filter(std::string_view filter) {
 
 std::expected<PlanRequest, FallbackReason> plan_request(const FetchRequest& fetch,
                                                         int protocol_version) {
-  if (fetch.shallow_answer() || !fetch.shallows.empty() || fetch.deepen_relative) {
+  const bool all_history = fetch.deepen == kDepthMax;
+  if (fetch.deepen_since >= 0 || !fetch.deepen_not.empty() ||
+      (fetch.deepen_relative && !all_history)) {
     return std::unexpected(FallbackReason::shallow);
   }
-  // Without haves there is nothing to negotiate: version 2 sends the pack at once, done or not;
-  // older ones once the client says so.
-  const bool pack_now = fetch.done || (protocol_version == 2 && !fetch.wait_for_done);
-  if (!fetch.haves.empty() || !pack_now || fetch.wants.empty()) {
-    return std::unexpected(FallbackReason::negotiation);
+  if (fetch.wants.empty()) return std::unexpected(FallbackReason::negotiation);
+  if (protocol_version == 2) {
+    if (fetch.haves.empty() && fetch.wait_for_done && !fetch.done) {
+      return std::unexpected(FallbackReason::negotiation);
+    }
+  } else if (!fetch.haves.empty() || !fetch.done) {
+    return std::unexpected(FallbackReason::negotiation);  // its rounds depend on where it paused
   }
   PlanRequest request;
   if (!fetch.filter.empty()) {
@@ -301,6 +355,11 @@ std::expected<PlanRequest, FallbackReason> plan_request(const FetchRequest& fetc
     request.filter = *filter;
   }
   request.wants = fetch.wants;
+  request.haves = fetch.haves;
+  request.shallows = fetch.shallows;
+  request.depth = static_cast<std::uint32_t>(fetch.deepen);
+  request.done = fetch.done;
+  request.wait_for_done = fetch.wait_for_done;
   request.thin_pack = fetch.thin_pack;
   request.ofs_delta = fetch.ofs_delta;
   request.include_tag = fetch.include_tag;

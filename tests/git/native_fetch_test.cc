@@ -36,6 +36,23 @@ TEST(PlanRequest, a_clone_is_planned_as_it_was_asked) {
   EXPECT_TRUE(plan_request(fetch, 2).has_value());
 }
 
+TEST(PlanRequest, what_a_client_has_and_how_deep_it_is_are_planned_for) {
+  FetchRequest fetch = clone_request();
+  fetch.haves = {*ObjectId::from_hex(kIdB)};
+  fetch.shallows = fetch.haves;
+  fetch.deepen = 3;
+  fetch.done = false;
+  const auto request = plan_request(fetch, 2);
+  ASSERT_TRUE(request.has_value());
+  EXPECT_EQ(request->haves, fetch.haves);
+  EXPECT_EQ(request->shallows, fetch.shallows);
+  EXPECT_EQ(request->depth, 3U);
+  EXPECT_FALSE(request->done);
+  fetch.deepen = kDepthMax;  // as a client unshallows
+  fetch.deepen_relative = true;
+  EXPECT_EQ(plan_request(fetch, 2)->depth, kWholeHistory);
+}
+
 TEST(PlanRequest, the_rest_goes_to_git_with_a_reason) {
   const auto reason_of = [](const std::function<void(FetchRequest&)>& change, int version) {
     FetchRequest fetch = clone_request();
@@ -44,13 +61,19 @@ TEST(PlanRequest, the_rest_goes_to_git_with_a_reason) {
     return request ? "planned" : std::string(reason_name(request.error()));
   };
   const ObjectId id = *ObjectId::from_hex(kIdB);
-  EXPECT_EQ(reason_of([](FetchRequest& f) { f.done = false; }, 0), "negotiation");
-  EXPECT_EQ(reason_of([](FetchRequest& f) { f.done = false; }, 1), "negotiation");
-  for (const int version : {0, 2}) {
+  for (const int version : {0, 1}) {  // what is said in rounds
+    EXPECT_EQ(reason_of([](FetchRequest& f) { f.done = false; }, version), "negotiation");
     EXPECT_EQ(reason_of([&](FetchRequest& f) { f.haves = {id}; }, version), "negotiation");
+  }
+  for (const int version : {0, 2}) {
     EXPECT_EQ(reason_of([](FetchRequest& f) { f.wants.clear(); }, version), "negotiation");
-    EXPECT_EQ(reason_of([&](FetchRequest& f) { f.shallows = {id}; }, version), "shallow");
-    EXPECT_EQ(reason_of([](FetchRequest& f) { f.deepen = 1; }, version), "shallow");
+    EXPECT_EQ(reason_of(
+                  [](FetchRequest& f) {
+                    f.deepen = 1;
+                    f.deepen_relative = true;
+                  },
+                  version),
+              "shallow");
     EXPECT_EQ(reason_of([](FetchRequest& f) { f.deepen_since = 0; }, version), "shallow");
     EXPECT_EQ(reason_of([](FetchRequest& f) { f.deepen_not = {"x"}; }, version), "shallow");
     EXPECT_EQ(reason_of([](FetchRequest& f) { f.filter = "tree:1"; }, version), "filter");
@@ -207,6 +230,39 @@ TEST_F(NativeFetchTest, a_v2_clone_needs_no_git) {
   EXPECT_EQ(plans.last.time_ms_max, 10'000U);
 }
 
+TEST_F(NativeFetchTest, haves_that_say_too_little_are_acknowledged_and_more_asked_for) {
+  environment.git_path = "/nonexistent";
+  plans.reply->status = PlanStatus::negotiating;
+  const std::string request = pkts({"command=fetch", "object-format=sha1", "0001", "want " + tip,
+                                    "have "s + kIdA, "have "s + kIdB, "0000"});
+  EXPECT_EQ(fetch(request), pkts({"acknowledgments\n", "NAK\n", "0000"}));
+  plans.reply->common = {*ObjectId::from_hex(kIdB)};
+  EXPECT_EQ(again(request), pkts({"acknowledgments\n", "ACK "s + kIdB + "\n", "0000"}));
+  EXPECT_EQ(answer.announced, answer.text.size());
+  EXPECT_EQ(outcome.plan, "planned");
+  EXPECT_FALSE(plans.last.done);
+}
+
+TEST_F(NativeFetchTest, what_is_common_and_what_is_shallow_come_before_the_pack) {
+  environment.git_path = "/nonexistent";
+  plans.reply->common = {*ObjectId::from_hex(kIdA)};
+  plans.reply->ready = true;
+  plans.reply->shallow = {*ObjectId::from_hex(kIdB)};
+  plans.reply->unshallow = {*ObjectId::from_hex(kIdA)};
+  const std::string request = pkts({"command=fetch", "object-format=sha1", "0001", "want " + tip,
+                                    "have "s + kIdA, "shallow "s + kIdA, "deepen 2", "0000"});
+  const std::string head =
+      pkts({"acknowledgments\n", "ACK "s + kIdA + "\n", "ready\n", "0001", "shallow-info\n",
+            "shallow "s + kIdB, "unshallow "s + kIdA, "0001", "packfile\n"});
+  EXPECT_TRUE(fetch(request).starts_with(head));
+  EXPECT_EQ(answer.announced, answer.text.size());
+  // Version 0 says what is shallow at once, and its NAK before the pack.
+  plans.reply->common.clear();
+  const std::string older = again(
+      pkts({"want " + tip + " side-band-64k", "shallow "s + kIdA, "deepen 2", "0000", "done"}), 0);
+  EXPECT_TRUE(older.starts_with(pkts({"shallow "s + kIdB, "unshallow "s + kIdA, "0000", "NAK\n"})));
+}
+
 TEST_F(NativeFetchTest, older_versions_and_their_sidebands) {
   environment.git_path = "/nonexistent";
   for (const int version : {0, 1}) {
@@ -236,7 +292,6 @@ TEST_F(NativeFetchTest, what_is_not_planned_is_gits_and_counted_by_reason) {
            {PlanStatus::fallback, FallbackReason::budget, "budget"},
            {PlanStatus::fallback, FallbackReason::none, "planner"},
            {PlanStatus::missing, FallbackReason::none, "corrupt"},
-           {PlanStatus::negotiating, FallbackReason::none, "negotiation"},
            {PlanStatus::refused, FallbackReason::none, "want"},
            {PlanStatus::failed, FallbackReason::none, "planner"},
        }) {
