@@ -5,6 +5,7 @@
 
 #include "git/pkt_line.h"
 #include "git/pkt_relay.h"
+#include "tests/sim/sim_plans.h"
 
 namespace weir::sim {
 namespace {
@@ -92,6 +93,28 @@ std::string compare_refs(const Ask& ask, const SimRepositories& repositories, co
   return *refs == expected ? "" : "other refs than there are";
 }
 
+// The answer of a plan: what comes before the pack, the pack, and the end.
+Judgement judge_planned(const Ask& ask, std::string_view body) {
+  const std::string_view head = ask.version == 2 ? "000dpackfile\n" : "0008NAK\n";
+  if (!body.starts_with(head)) return {.violation = "a planned answer without its head"};
+  body.remove_prefix(head.size());
+  std::string pack;
+  bool flushed = false;
+  if (ask.version != 2 && !ask.sideband) {
+    pack = body;
+    flushed = true;
+  }
+  git::Pkt pkt;
+  while (!flushed && git::read_pkt(body, pkt) == git::PktStatus::complete) {
+    body.remove_prefix(pkt.bytes);
+    flushed = pkt.kind == git::PktKind::flush && body.empty();
+    if (pkt.payload.starts_with(static_cast<char>(git::Band::data))) pack += pkt.payload.substr(1);
+  }
+  if (!flushed) return {.violation = "a planned answer is not whole"};
+  if (!SimPlans::made(pack)) return {.violation = "another pack than was planned"};
+  return {.violation = "", .served = true, .planned = true};
+}
+
 Judgement judge_fetch(const PipelineScript& script, const Ask& ask, const std::string& body) {
   if (const auto error = error_packet(body)) {
     if (ask.want == Want::hidden) {
@@ -108,6 +131,7 @@ Judgement judge_fetch(const PipelineScript& script, const Ask& ask, const std::s
     const bool must_work = script.roomy && ask.child.sound();
     return {.violation = must_work ? "a fatal end" : ""};
   }
+  if (ask.children == 0) return judge_planned(ask, body);
   if (!ask.child.sound()) return {.violation = "the answer of a failed child looks whole"};
   if ((packets ? without_keepalives(body) : body) != answer_of(ask)) {
     return {.violation = "wrong answer of " + std::to_string(body.size()) + " bytes"};

@@ -18,6 +18,7 @@ struct Judgement {
   std::string violation;      // "" if the answer may be
   bool served = false;        // what was asked for
   bool acknowledged = false;  // a push that was told "ok"
+  bool planned = false;       // a fetch that took no child
 };
 
 Judgement judge_answer(const PipelineScript& script, const Ask& ask,

@@ -11,6 +11,7 @@ namespace {
 
 using io::SeededRandom;
 
+constexpr std::uint64_t kPlansStream = 0x736e616c70;
 constexpr std::string_view kZeroId = "0000000000000000000000000000000000000000";
 
 ChildScript draw_child(SeededRandom& random) {
@@ -134,6 +135,12 @@ const std::vector<Refusal>& refusals() {
 
 PipelineScript draw_pipeline_script(SeededRandom& random) {
   PipelineScript script;
+  // A stream of their own: seeds from before there were plans are still the same runs, or half of
+  // them.
+  SeededRandom plans(SeededRandom(random).next() ^ kPlansStream);
+  script.plans = plans.one_in(2);
+  if (plans.one_in(2)) script.answers_held_bytes_max = 0;
+  script.plans_seed = plans.next();
   script.faults =
       random.one_in(8) ? io::SimulatedFaults::none() : io::SimulatedFaults::drawn(random);
   script.roomy = random.one_in(2);

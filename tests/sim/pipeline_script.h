@@ -128,6 +128,9 @@ struct PipelineScript {
   std::uint64_t token_unavailable_odds = 0;
   WorkerFaults worker;
   bool sync_fails = false;
+  bool plans = false;  // fetches may be planned
+  std::uint64_t plans_seed = 0;
+  std::uint64_t answers_held_bytes_max = 64UL << 20;
   bool by_generation = false;  // validity of refs
   // The server's clock against the file system's: behind it no stamp is trusted, far ahead all are.
   bool clock_behind = true;

@@ -23,6 +23,7 @@
 #include "server/pipeline.h"
 #include "tests/sim/pipeline_judge.h"
 #include "tests/sim/script.h"
+#include "tests/sim/sim_plans.h"
 #include "tests/sim/sim_tokens.h"
 #include "tests/sim/simulated_blocking_pool.h"
 
@@ -80,6 +81,8 @@ class PipelineSimulation final : public Asker, public http::ExchangeHandler {
     git::ProcessSlots fetch_slots;
     git::ProcessSlots push_slots;
     io::ByteBudget requests_held;
+    io::ByteBudget answers_held;
+    SimPlans plans;
     git::SyncCoalescer sync;
     git::PushJournal journal;
     GitChildren children;
@@ -148,6 +151,8 @@ PipelineSimulation::Server::Server(PipelineSimulation& its_run, io::SeededRandom
       fetch_slots("fetch", run.script_.slots, run.script_.slots_waiting_max),
       push_slots("push", run.script_.slots, run.script_.slots_waiting_max),
       requests_held("requests", run.script_.held_bytes_max),
+      answers_held("answers", run.script_.answers_held_bytes_max),
+      plans(io::SeededRandom(run.script_.plans_seed)),
       sync(pool, [this](int) { return run.do_sync(); }),
       journal(run.repositories_.state() + "/pushes"),
       children(run.loop_, *run.backend_, io::SeededRandom(random.next()), run.script_,
@@ -169,6 +174,8 @@ git::GitEnvironment PipelineSimulation::Server::environment() {
   environment.fetch_slots = &fetch_slots;
   environment.push_slots = &push_slots;
   environment.requests_held = &requests_held;
+  environment.answers_held = &answers_held;
+  if (run.script_.plans) environment.planners = &plans;
   environment.sync = &sync;
   environment.journal = &journal;
   environment.blocking = &pool;
@@ -343,6 +350,7 @@ io::Task<void> PipelineSimulation::ask(Connected& at, std::size_t number) {
   const Judgement judged = judge_answer(script_, asked, repositories_, facts, *answer);
   if (!judged.violation.empty()) violation(judged.violation + ": " + describe(asked));
   if (judged.served) ++outcome_.served;
+  if (judged.planned) ++outcome_.planned;
   if (judged.acknowledged) {
     ++outcome_.acknowledged;
     acknowledged_.emplace(asked.ref(), repositories_.pushed());
@@ -425,6 +433,7 @@ void PipelineSimulation::check_nothing_left() {
   expect_zero("fetch slots", server_->fetch_slots.in_use());
   expect_zero("push slots", server_->push_slots.in_use());
   expect_zero("bytes of requests held", static_cast<std::int64_t>(server_->requests_held.held()));
+  expect_zero("bytes of answers held", static_cast<std::int64_t>(server_->answers_held.held()));
   std::vector<server::AdmissionDoor::Ticket> tickets;
   while (std::optional<server::AdmissionDoor::Ticket> ticket = server_->admission.admit()) {
     tickets.push_back(std::move(*ticket));

@@ -20,6 +20,7 @@ struct PipelineOutcome {
   std::size_t served = 0;     // of these, what was asked for
   std::size_t children = 0;
   std::size_t acknowledged = 0;  // pushes
+  std::size_t planned = 0;       // fetches without a child
   std::uint64_t turns = 0;
   io::Duration virtual_time{};
 };

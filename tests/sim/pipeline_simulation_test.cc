@@ -31,6 +31,7 @@ class PipelineSimulationTest : public testing::Test {
     sum_.served += outcome.served;
     sum_.children += outcome.children;
     sum_.acknowledged += outcome.acknowledged;
+    sum_.planned += outcome.planned;
     sum_.turns += outcome.turns;
     sum_.virtual_time += outcome.virtual_time;
     return std::move(outcome.violations);
@@ -49,14 +50,16 @@ TEST_F(PipelineSimulationTest, every_seed_holds) {
   const std::uint64_t count = seeds().run_many([this](std::uint64_t seed) { return run(seed); });
   std::printf(
       "%llu seeds: %zu requests, %zu handled, %zu answers complete, %zu as asked for, "
-      "%zu children, %zu pushes acknowledged, %llu turns, %lld s of virtual time\n",
+      "%zu children, %zu pushes acknowledged, %zu fetches planned, %llu turns, %lld s of virtual "
+      "time\n",
       static_cast<unsigned long long>(count), sum_.asks, sum_.handled, sum_.completed, sum_.served,
-      sum_.children, sum_.acknowledged, static_cast<unsigned long long>(sum_.turns),
+      sum_.children, sum_.acknowledged, sum_.planned, static_cast<unsigned long long>(sum_.turns),
       static_cast<long long>(sum_.virtual_time / std::chrono::seconds(1)));
   if (count >= 100) {  // things happen at all
     EXPECT_GT(sum_.served, sum_.asks / 5);
     EXPECT_GT(sum_.children, sum_.asks / 5);
     EXPECT_GT(sum_.acknowledged, sum_.asks / 50);
+    EXPECT_GT(sum_.planned, sum_.asks / 50);
   }
 }
 
