@@ -22,6 +22,13 @@ std::span<const std::uint8_t> bytes_of(const std::vector<MappedRepositoryFile>& 
   return {};
 }
 
+ObjectId empty_tree(ObjectFormat format) {
+  return *ObjectId::from_hex(
+      format == ObjectFormat::sha1
+          ? "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+          : "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321");
+}
+
 std::span<std::uint8_t> writable(std::string& text) {
   return {reinterpret_cast<std::uint8_t*>(text.data()), text.size()};
 }
@@ -61,6 +68,8 @@ io::Result<std::unique_ptr<ObjectStore>> ObjectStore::open(
     if (!first) return std::unexpected(first.error());
     store->loose_.push_back({std::move(*bundle), *first});
   }
+  const io::Result<ObjectNumber> last = take(1);  // the empty tree
+  if (!last) return std::unexpected(last.error());
   store->count_ = static_cast<std::uint32_t>(numbers);
   store->may_repeat_ = store->packs_.size() + store->loose_.size() > 1;
   return store;
@@ -85,6 +94,7 @@ std::optional<ObjectNumber> ObjectStore::look_up(const ObjectId& id) const {
   for (const Loose& loose : loose_) {
     if (const std::optional<std::uint32_t> at = loose.bundle.find(id)) return loose.first + *at;
   }
+  if (id == empty_tree(format_)) return count_ - 1;
   return std::nullopt;
 }
 
@@ -97,20 +107,22 @@ ObjectStore::Place ObjectStore::place(ObjectNumber number) const {
     if (number - after->first < after->pack->count()) return {&*after, number - after->first};
     if (after->pack->count() != 0) break;
   }
-  return {nullptr, number - loose_of(number).first};
+  return {};
 }
 
-const ObjectStore::Loose& ObjectStore::loose_of(ObjectNumber number) const {
+const ObjectStore::Loose* ObjectStore::loose_of(ObjectNumber number) const {
+  if (number == count_ - 1) return nullptr;
   const auto after = std::find_if(loose_.rbegin(), loose_.rend(), [number](const Loose& loose) {
     return loose.first <= number && loose.bundle.count() != 0;
   });
-  return *after;
+  return &*after;
 }
 
 ObjectId ObjectStore::id(ObjectNumber number) const {
   const Place at = place(number);
   if (at.stored != nullptr) return at.stored->pack->id_at(at.rank);
-  return loose_of(number).bundle.id_at(at.rank);
+  const Loose* const loose = loose_of(number);
+  return loose != nullptr ? loose->bundle.id_at(number - loose->first) : empty_tree(format_);
 }
 
 ObjectNumber ObjectStore::canonical(ObjectNumber number) const {
@@ -122,7 +134,9 @@ ObjectNumber ObjectStore::canonical(ObjectNumber number) const {
 io::Result<ObjectType> ObjectStore::type(ObjectNumber number) const {
   const Place at = place(number);
   if (at.stored != nullptr) return at.stored->pack->type_at(at.rank);
-  const io::Result<LooseBundle::Head> head = loose_of(number).bundle.head_at(at.rank, inflater_);
+  const Loose* const loose = loose_of(number);
+  if (loose == nullptr) return ObjectType::tree;
+  const auto head = loose->bundle.head_at(number - loose->first, inflater_);
   if (!head) return std::unexpected(head.error());
   return head->type;
 }
@@ -130,7 +144,9 @@ io::Result<ObjectType> ObjectStore::type(ObjectNumber number) const {
 io::Result<std::uint64_t> ObjectStore::size(ObjectNumber number) const {
   const Place at = place(number);
   if (at.stored != nullptr) return at.stored->pack->size_at(at.rank);
-  const io::Result<LooseBundle::Head> head = loose_of(number).bundle.head_at(at.rank, inflater_);
+  const Loose* const loose = loose_of(number);
+  if (loose == nullptr) return 0;
+  const auto head = loose->bundle.head_at(number - loose->first, inflater_);
   if (!head) return std::unexpected(head.error());
   return head->size;
 }
@@ -139,8 +155,12 @@ io::Result<ObjectContent> ObjectStore::read(ObjectNumber number) {
   const Place at = place(number);
   if (at.stored != nullptr) return read_packed(*at.stored, at.rank);
   std::string content;
+  const Loose* const loose = loose_of(number);
+  if (loose == nullptr) {
+    return ObjectContent{ObjectType::tree, std::make_shared<const std::string>()};
+  }
   const io::Result<LooseBundle::Head> head =
-      loose_of(number).bundle.read(at.rank, inflater_, kContentBytesMax, content);
+      loose->bundle.read(number - loose->first, inflater_, kContentBytesMax, content);
   if (!head) return std::unexpected(head.error());
   return ObjectContent{head->type, std::make_shared<const std::string>(std::move(content))};
 }

@@ -49,8 +49,8 @@ class ObjectStore {
     std::uint32_t file = 0;  // of the pack, in the list of files
   };
   struct Place {
-    const StoredPack* stored = nullptr;  // null: loose
-    std::uint32_t rank = 0;              // in the pack; of loose ones, in their bundle
+    const StoredPack* stored = nullptr;  // null: not in a pack
+    std::uint32_t rank = 0;              // in the pack
   };
 
   // `files` must outlive the store. Packs whose index does not fit are Errc::corrupt.
@@ -84,7 +84,8 @@ class ObjectStore {
   explicit ObjectStore(ObjectFormat format) : format_(format), found_(kFoundSlots) {}
   std::optional<ObjectNumber> look_up(const ObjectId& id) const;
   io::Result<ObjectContent> read_packed(const StoredPack& stored, std::uint32_t rank);
-  const Loose& loose_of(ObjectNumber number) const;
+  // Null: the empty tree.
+  const Loose* loose_of(ObjectNumber number) const;
   void keep(ObjectNumber number, const ObjectContent& content);
 
   ObjectFormat format_;
