@@ -24,6 +24,7 @@
 #include "git/service_call.h"
 #include "git/v2_request.h"
 #include "git/worker_pool.h"
+#include "io/digest.h"
 #include "io/event_loop.h"
 #include "io/signal.h"
 #include "io/task_scope.h"
@@ -136,8 +137,14 @@ std::vector<ObjectId> not_advertised(const ServiceCall& call, const std::vector<
   return unknown;
 }
 
-// What visible refs point at: where reachability starts.
-std::vector<ObjectId> visible_tips(const RefSnapshot& snapshot) {
+struct Tips {
+  std::vector<ObjectId> ids;  // sorted
+  std::string digest;
+};
+
+// What visible refs point at: where reachability starts. The digest is their own: that of the refs
+// stays the same when the configuration hides some of them.
+Tips visible_tips(const RefSnapshot& snapshot) {
   std::unordered_set<ObjectId, ObjectIdHash> tips;
   for (std::size_t i = 0; i < snapshot.size(); ++i) {
     const Ref ref = snapshot.at(i);
@@ -145,7 +152,15 @@ std::vector<ObjectId> visible_tips(const RefSnapshot& snapshot) {
   }
   const ObjectId head = snapshot.head_id();
   if (!head.is_null() && snapshot.advertises(head, Service::upload_pack)) tips.insert(head);
-  return {tips.begin(), tips.end()};
+  Tips sorted{{tips.begin(), tips.end()}, {}};
+  std::ranges::sort(sorted.ids);
+  std::string bytes;
+  bytes.reserve(sorted.ids.size() * hash_bytes(snapshot.format()));
+  for (const ObjectId& id : sorted.ids) {
+    bytes.append(reinterpret_cast<const char*>(id.hash.data()), id.bytes);
+  }
+  sorted.digest = io::to_hex(io::sha256(bytes));
+  return sorted;
 }
 
 class Upload {
@@ -331,8 +346,7 @@ io::Task<bool> Upload::check_wants(const std::vector<ObjectId>& wants) {
   if (unknown.empty()) co_return true;
 
   auto collect = [this] { return visible_tips(*call_.snapshot); };
-  io::Result<std::vector<ObjectId>> tips =
-      co_await call_.environment.blocking->run(std::move(collect));
+  io::Result<Tips> tips = co_await call_.environment.blocking->run(std::move(collect));
   if (!tips) {
     co_await fail_before_output(std::string(kBusy), io::to_string(tips.error()));
     co_return false;
@@ -341,8 +355,8 @@ io::Task<bool> Upload::check_wants(const std::vector<ObjectId>& wants) {
   const io::Deadline deadline = io::Deadline::after(io::EventLoop::current().now(),
                                                     call_.environment.limits.want_check_time_max);
   const io::Result<WantVerdict> verdict = co_await call_.environment.workers->check_wants(
-      call_.repository, call_.snapshot->format(), std::move(unknown), std::move(*tips),
-      std::string(call_.snapshot->digest()), config.allow_filter, refused, call_.stop, deadline);
+      call_.repository, call_.snapshot->format(), std::move(unknown), std::move(tips->ids),
+      std::move(tips->digest), config.allow_filter, refused, call_.stop, deadline);
   if (!verdict) {
     if (verdict.error().code == io::Errc::cancelled) {
       left();

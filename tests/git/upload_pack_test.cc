@@ -114,6 +114,17 @@ TEST_F(UploadPackTest, what_was_not_advertised_must_be_reachable) {
   }
 }
 
+TEST_F(UploadPackTest, what_is_hidden_from_now_on_is_not_reachable_any_more_though_no_ref_moved) {
+  repository.git("config --unset transfer.hideRefs");
+  repository.git("update-ref refs/internal/x " + repository.commit("its child", hidden));
+  EXPECT_TRUE(unpack(fetch(clone_v2(hidden))).flushed);
+  repository.git("config transfer.hideRefs refs/internal");
+  body.at = 0;
+  answer.text.clear();
+  fetch(clone_v2(hidden));
+  EXPECT_EQ(outcome.ended, Ended::refused);
+}
+
 TEST_F(UploadPackTest, is_refused_while_other_requests_hold_all_memory) {
   hold_at_most(100);
   EXPECT_EQ(fetch(clone_v2(second)),
