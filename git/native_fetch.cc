@@ -112,6 +112,11 @@ class NativeFetch {
   bool head_is_known() const { return fetch_.haves.empty() && !has_boundary(); }
   // Whether the client is told what is shallow.
   bool has_boundary() const { return fetch_.deepen != 0 || !fetch_.shallows.empty(); }
+  // Whether the client waits for what we make of its haves; a pack comes only once we are ready.
+  // (What a planner says is not trusted to fit what was asked.)
+  bool may_negotiate() const {
+    return call_.protocol_version == 2 && !fetch_.haves.empty() && !fetch_.done;
+  }
   // What comes before the pack.
   std::string head(const PlanReply& reply) const;
   std::string acknowledgments(const PlanReply& reply) const;
@@ -214,8 +219,10 @@ FallbackReason NativeFetch::reason_of(const PlanReply& reply) {
   problem_ = reply.problem;
   switch (reply.status) {
     case PlanStatus::planned:
+      return !may_negotiate() || (reply.ready && !fetch_.wait_for_done) ? FallbackReason::none
+                                                                        : FallbackReason::planner;
     case PlanStatus::negotiating:
-      return FallbackReason::none;
+      return may_negotiate() ? FallbackReason::none : FallbackReason::planner;
     case PlanStatus::fallback:
       return reply.reason == FallbackReason::none ? FallbackReason::planner : reply.reason;
     case PlanStatus::missing:
@@ -232,7 +239,7 @@ FallbackReason NativeFetch::reason_of(const PlanReply& reply) {
 std::string NativeFetch::head(const PlanReply& reply) const {
   std::string head;
   if (call_.protocol_version == 2) {
-    if (!fetch_.haves.empty() && !fetch_.done) {
+    if (may_negotiate()) {
       head += acknowledgments(reply);
       append_delim(head);
     }

@@ -305,6 +305,29 @@ TEST_F(NativeFetchTest, what_is_not_planned_is_gits_and_counted_by_reason) {
   EXPECT_EQ(outcome.plan, "planner: so it is");
 }
 
+// What a planner says has to fit what was asked: acknowledgments are no answer to a clone, and a
+// client that is not told that we are ready expects no pack.
+TEST_F(NativeFetchTest, a_reply_that_does_not_fit_the_request_is_not_believed) {
+  fall_back(PlanStatus::negotiating);
+  EXPECT_TRUE(unpack(again(clone_v2())).flushed);
+  EXPECT_EQ(unpack(answer.text).sections, std::vector<std::string>{"packfile"});
+  EXPECT_EQ(outcome.plan, "planner: so it is");
+  (void)again(pkts({"want " + tip + " side-band-64k", "0000", "done"}), 0);
+  EXPECT_EQ(unpack(answer.text).sections, std::vector<std::string>{"NAK"});
+  EXPECT_EQ(outcome.plan, "planner: so it is");
+  const std::string have = "have " + kIdA;
+  (void)again(pkts({"command=fetch", "0001", "want " + tip, have, "done", "0000"}));
+  EXPECT_EQ(unpack(answer.text).sections, std::vector<std::string>{"packfile"});
+  fall_back(PlanStatus::planned);
+  (void)again(pkts({"command=fetch", "0001", "want " + tip, have, "0000"}));
+  EXPECT_EQ(answer.text, pkts({"acknowledgments\n", "NAK\n", "0000"}));  // git's
+  EXPECT_EQ(outcome.plan, "planner: so it is");
+  plans.reply->ready = true;
+  (void)again(pkts({"command=fetch", "0001", "wait-for-done", "want " + tip, have, "0000"}));
+  EXPECT_EQ(answer.text, pkts({"acknowledgments\n", "NAK\n", "0000"}));
+  EXPECT_EQ(outcome.plan, "planner: so it is");
+}
+
 TEST_F(NativeFetchTest, plans_that_do_not_come_are_gits) {
   for (const auto& [error, label] :
        {std::pair{io::Errc::deadline_exceeded, "budget"}, std::pair{io::Errc::limit, "planner"},
