@@ -1,4 +1,4 @@
-"""A small history made by a seed: every object as bytes, in the order in which it could have been pushed.
+"""A small history made by a seed: each object as bytes, in the order in which it could have been pushed.
 
 Knows nothing of how a repository stores it: that is repository_maker.py.
 """
@@ -7,7 +7,8 @@ import random
 import struct
 import zlib
 
-WORDS = [f"{a}{b}" for a in ("pack", "tree", "ref", "blob", "loop", "walk", "thin", "base") for b in ("s", "er", "ing", "")]
+STEMS = ("pack", "tree", "ref", "blob", "loop", "walk", "thin", "base")
+WORDS = [stem + end for stem in STEMS for end in ("s", "er", "ing", "")]
 BIG_BLOB_BYTES = 3 << 20
 START_S = 1_600_000_000
 PACK_TYPES = {"commit": 1, "tree": 2, "blob": 3, "tag": 4}
@@ -24,13 +25,11 @@ class History:
         self.commits = []     # ids, parents before children
         self.batches = []     # for each commit: ids that are new with it
         self.files = {}       # commit -> {path: (mode, id)}
-        self.dates = {}
         self.big_left = 1 if self.random.random() < 0.15 else 0
         self.skewed = self.random.random() < 0.2
-        self.fresh = []
+        self.fresh, self.settled = [], 0
         for _ in range(commits):
             self.grow()
-        self.extras = []      # tags, trees of odd kinds: new after all commits
 
     def add(self, kind, content, name=""):
         raw = f"{kind} {len(content)}".encode() + b"\0" + content
@@ -60,10 +59,10 @@ class History:
         return self.text(self.random.choice([1, 3, 10, 40, 200]))
 
     def changed_content(self, content):
-        if not content or self.random.random() < 0.05:
+        if not content or (self.shape != "deep" and self.random.random() < 0.05):
             return self.new_content()
         at = self.random.randrange(len(content) + 1)
-        kind = self.random.randrange(4)
+        kind = 2 if self.shape == "deep" else self.random.randrange(4)
         piece = self.text(self.random.choice([1, 2, 8]))
         if kind == 0:
             return content[:at] + piece + content[at:]
@@ -100,6 +99,9 @@ class History:
             files[self.new_path()] = ("100644", self.add("blob", self.new_content()))
             return
         path = self.random.choice(paths)
+        if self.shape == "deep" and self.random.random() < 0.9:
+            path, kind = "a", 0.5  # one long line of versions
+            files.setdefault(path, ("100644", self.add("blob", self.text(40))))
         mode, name_of = files[path]
         if kind < 0.72 and mode not in ("160000", "40000"):
             content = self.changed_content(self.objects[name_of][1])
@@ -131,7 +133,11 @@ class History:
         who = f"A U Thor <author@example.com> {date} +0000"
         text = f"tree {tree}\n" + "".join(f"parent {parent}\n" for parent in parents)
         name_of = self.add("commit", f"{text}author {who}\ncommitter {who}\n\n{message}\n".encode())
-        self.dates[name_of] = date
+        reached = self.closure([tree])
+        for unused in [n for n in self.fresh[self.settled:] if self.objects[n][0] in ("tree", "blob") and n not in reached]:
+            del self.objects[unused]  # was overwritten before it was committed
+            self.fresh.remove(unused)
+        self.settled = len(self.fresh)
         return name_of
 
     def parents(self):
@@ -168,7 +174,7 @@ class History:
         self.batches.append(self.take_fresh())
 
     def take_fresh(self):
-        fresh, self.fresh = self.fresh, []
+        fresh, self.fresh, self.settled = self.fresh, [], 0
         return fresh
 
     def tag(self, target, name):

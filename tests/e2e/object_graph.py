@@ -23,6 +23,7 @@ class ObjectGraph:
             self.links[name_of] = links(self.kinds[name_of], content, object_format)
             if self.kinds[name_of] == "commit":
                 self.parents[name_of] = self.links[name_of][1:]
+                self.dates[name_of] = int(content.split(b"\ncommitter ")[1].split(b"> ")[1].split(b" ")[0])
 
     @staticmethod
     def git(git_dir, *arguments, input=b""):

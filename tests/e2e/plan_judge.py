@@ -1,4 +1,4 @@
-"""Judges a planned pack by what real git says of it: is it a good pack, does it hold what was asked, nothing more."""
+"""Judges plans by what real git says of them: is it a good pack, does it hold what was asked, and nothing more."""
 import dataclasses
 import hashlib
 import pathlib
@@ -11,6 +11,7 @@ from plan_request import INFINITE_DEPTH
 from repository_maker import ENVIRONMENT, run_git
 
 OFS_DELTA, REF_DELTA = 6, 7
+FOR_GIT = {"grafts", "shallow", "promisor"}  # features of repositories that are not planned
 
 
 class Failure(Exception):
@@ -21,6 +22,8 @@ class Failure(Exception):
 class Verdict:
     status: str
     reason: str = ""
+    kind: str = ""
+    name: str = ""  # says how to ask it again
     objects: int = 0
     pack_bytes: int = 0
     surplus_blobs: int = 0
@@ -61,6 +64,10 @@ class Subject:
                 self.tips.add(name_of)
             last = name_of
         self.visible = self.graph.closure(self.tips)
+        # Dates out of order: what is older than a have may then hide that it is to be seen.
+        dates = self.graph.dates
+        self.skewed = any(dates[parent] > dates[name_of] for name_of, parents in self.graph.parents.items()
+                          for parent in parents if parent in dates)
         self.empty = self.new_client("empty.git")
         self.knowing = self.new_client("knowing.git")
         (self.knowing / "objects/info").mkdir(exist_ok=True)
@@ -134,21 +141,21 @@ class Subject:
     # What git answers to the same request.
 
     def git_answer(self, request):
-        """The pack and the shallow lines of real git."""
+        """The pack of real git, what becomes shallow, and what does not stay so."""
         body = b"".join(pkt(line + "\n") for line in (
             "command=fetch", f"object-format={self.made.object_format}")) + b"0001"
         body += b"".join(pkt(line + "\n") for line in request.lines_of_protocol()) + b"0000"
         done = subprocess.run(["git", "upload-pack", "--stateless-rpc", str(self.made.path)], input=body,
                               capture_output=True, timeout=60, env=ENVIRONMENT | {"GIT_PROTOCOL": "version=2"})
         expect(done.returncode == 0, f"oracle: upload-pack: {done.stderr.decode(errors='replace')}")
-        pack, shallow = b"", set()
+        pack, shallow, unshallow = b"", set(), set()
         for line in packets(done.stdout):
-            if line.startswith(b"shallow "):
-                shallow.add(line[8:].decode().strip())
+            if line.startswith((b"shallow ", b"unshallow ")):
+                (unshallow if line.startswith(b"u") else shallow).add(line.split(b" ")[1].decode().strip())
             elif line.startswith(b"\1"):
                 pack += line[1:]
             expect(not line.startswith((b"ERR", b"\3")), f"oracle: upload-pack: {line}")
-        return pack, shallow
+        return pack, shallow, unshallow
 
     def git_objects(self, pack):
         return {name_of for _, name_of in self.index(self.knowing, pack, fix_thin=True)}
@@ -173,6 +180,7 @@ class Needed:
         elif request.depth:
             inside, edge = graph.commits_within(request.wants, request.depth)
             deeper, self.new_edge = told & inside, edge - told
+        self.deeper = deeper
         tips = request.wants + [parent for name_of in deeper for parent in graph.parents[name_of]]
         # A client has the commits that it calls shallow; git counts on it where it takes them deeper.
         self.held = graph.closure([*request.haves, *told], cut=told)
@@ -199,27 +207,53 @@ class Judge:
 
     def judge(self, request, answer, path, thorough):
         """`thorough`: also ask git where sets alone would do, and try thin packs in clients that hold nothing else."""
-        status, _, rest = answer.partition(" ")
+        status, *words = answer.split(" ")
+        said = dict(word.partition("=")[::2] for word in words if "=" in word)
+        rest = words[0] if words else ""
         graph, visible = self.subject.graph, self.subject.visible
         bad = [name_of for name_of in request.wants if name_of not in visible]
-        broken = self.made.features & {"grafts", "shallow", "promisor"}
-        expect(status in ("planned", "fallback", "missing", "refused"), f"answer: {answer}")
+        for_git = self.made.features & FOR_GIT
+        expect(status in ("planned", "negotiating", "fallback", "missing", "refused"), f"answer: {answer}")
+        if "damaged" in self.made.features:
+            return Verdict(f"{status}, damaged")
         if status == "fallback":
-            fits = {"repository": broken, "filter": request.filter, "shallow": request.depth or request.shallows,
+            fits = {"repository": for_git, "filter": request.filter, "shallow": request.depth or request.shallows,
                     "negotiation": request.haves, "layout": self.made.layout == "index_version_1"}
             expect(fits.get(rest), f"fallback {rest} does not fit")
             return Verdict(status, rest)
-        expect(not broken, f"{status}, though git must answer for this repository")
+        expect(not for_git, f"{status}, though git must answer for this repository")
         if status == "missing":
             expect(any(name_of not in graph.kinds for name_of in bad), "missing, though all wants are there")
             return Verdict(status)
         if status == "refused":
             expect(rest in bad, "refused, though the want is visible")
             return Verdict(status)
+        self.judge_common(request, status, said)
+        if status == "negotiating":
+            return Verdict(status)
         unknown = [name_of for name_of in bad if name_of not in graph.kinds]
         expect(not unknown, f"planned, though {names(unknown)} is not there")
-        said = dict(word.split("=") for word in rest.split(" "))
         return self.judge_pack(request, said, path.read_bytes(), thorough)
+
+    def judge_common(self, request, status, said):
+        """Which haves count: the commits that are to be seen. Whether they are enough: each wanted commit reaches one."""
+        graph = self.subject.graph
+        seen = {name_of for name_of in request.haves if name_of in self.subject.visible & graph.parents.keys()}
+        common = id_list(said.get("common"))
+        expect(common <= seen, f"common: {names(common - seen, graph)}")
+        expect(common == seen or self.subject.skewed, f"not common: {names(seen - common, graph)}")
+        wanted = [name_of for name_of in map(graph.peeled, request.wants) if name_of in graph.parents]
+        # A boundary may be where it ends or not: git has not heard of any when it answers this.
+        told = graph.parents.keys() & set(request.shallows)
+        edge = told | graph.commits_within(request.wants, request.depth)[1] if request.depth else told
+        enough = {bool(common) and all(graph.closure([name_of], cut) & common for name_of in wanted)
+                  for cut in (frozenset(), told, edge)}
+        ready = said.get("ready") == "1"
+        expect(ready in enough or status == "planned", f"ready: {ready}")
+        if request.more:
+            expect((status == "planned") == ready, f"{status}, ready: {ready}")
+        else:
+            expect(status == "planned", f"{status}, though the client has nothing more to say")
 
     def judge_pack(self, request, said, pack, thorough):
         subject, graph = self.subject, self.subject.graph
@@ -229,7 +263,7 @@ class Judge:
         count = struct.unpack_from(">I", pack, 8)[0]
         expect(len(pack) == int(said["bytes"]), f"{len(pack)} bytes, said {said['bytes']}")
         expect(count == int(said["objects"]), f"{count} objects, said {said['objects']}")
-        shallow = set(filter(None, said["shallow"].split(",")))
+        shallow, unshallow = id_list(said["shallow"]), id_list(said["unshallow"])
         entries = subject.index(subject.knowing if request.thin else subject.empty, pack, fix_thin=request.thin,
                                 strict=plain and not request.thin, shallow=shallow)
         got = {name_of for _, name_of in entries}
@@ -239,7 +273,7 @@ class Judge:
         expect(got <= allowed, f"LEAK: {names(got - allowed, graph)}")
         expect(needed.objects <= got, f"not sent: {names(needed.objects - got, graph)}")
         subject.check_bases(pack, entries, request, needed.held)
-        verdict = Verdict("planned", objects=count, pack_bytes=len(pack), cpu_us=int(said["cpu_us"]))
+        verdict = Verdict("planned", kind=request.kind(), objects=count, pack_bytes=len(pack), cpu_us=int(said["cpu_us"]))
         tags = {name_of for name_of, peeled in needed.tags.items() if peeled in got}
         due = needed.due_tags - needed.held
         expect(due <= got, f"tags not sent: {names(due - got, graph)}")
@@ -247,7 +281,7 @@ class Judge:
         blobs = {name_of for name_of in surplus if graph.kinds[name_of] == "blob"}
         verdict.surplus_blobs, verdict.surplus_bytes = len(blobs), sum(graph.sizes[name_of] for name_of in blobs)
         if request.depth or request.filter or request.shallows or thorough or surplus - blobs:
-            git_pack, git_shallow = subject.git_answer(request)
+            git_pack, git_shallow, git_unshallow = subject.git_answer(request)
             theirs = subject.git_objects(git_pack)
             verdict.git_bytes = len(git_pack)
             unsent = needed.objects - theirs - set(request.wants if request.filter else ())
@@ -257,7 +291,9 @@ class Judge:
             expect(again <= needed.wanted, f"nobody asked for {names(again - needed.wanted, graph)}")
             verdict.sent_again = len(again)
             expect(shallow == git_shallow, f"shallow {names(shallow)}; git says {names(git_shallow)}")
+            expect(unshallow <= git_unshallow, f"unshallow {names(unshallow)}; git says {names(git_unshallow)}")
         expect(shallow == needed.new_edge, f"shallow {names(shallow)}, not {names(needed.new_edge)}")
+        expect(unshallow == needed.deeper, f"unshallow {names(unshallow)}, not {names(needed.deeper)}")
         if thorough and not (request.depth or request.filter or request.shallows):
             listed = subject.revision_list(request)
             expect(needed.objects <= listed <= needed.wanted, "oracle: rev-list lists other objects")
@@ -281,6 +317,10 @@ class Judge:
             expect(got, "no objects") if needed.objects else None
         finally:
             shutil.rmtree(client)
+
+
+def id_list(text):
+    return set(filter(None, (text or "").split(",")))
 
 
 def pkt(text):

@@ -16,15 +16,21 @@ import sys
 import tempfile
 import time
 
-from plan_judge import Failure, Judge, Subject
+from plan_judge import FOR_GIT, Failure, Judge, Subject, Verdict
 from plan_request import RequestMaker
-from repository_maker import make
+from repository_maker import damage, make
 from weir_server import BINARY
 
 PLAN_TOOL = BINARY.parents[1] / "tests/git/plan_tool"
 ANSWER_SECONDS_MAX = 60
 FAILURES_MAX = 20
 THOROUGH_EVERY = 8
+DULL_REQUESTS = 10  # to a repository that gives all of them one answer
+DAMAGED_EVERY = 7  # repositories
+
+
+class NotOpened(Exception):
+    """The tool found nothing that it could begin with."""
 
 
 class Tool:
@@ -53,6 +59,8 @@ class Tool:
         except BrokenPipeError:
             pass
         if not answer.endswith(b"\n"):
+            if self.process.wait() == 2:
+                raise NotOpened(self.last_errors())
             raise Failure(f"plan_tool ended with status {self.process.wait()}: {self.last_errors()}")
         return answer.decode().strip()
 
@@ -94,6 +102,10 @@ class Oracle:
             self.layouts[made.layout] += 1
             subject = Subject(made, folder)
             judge, requests = Judge(subject), RequestMaker(seed, subject)
+            if seed % DAMAGED_EVERY == 0:
+                damage(made, seed)
+            if made.features & {"damaged", *FOR_GIT}:
+                numbers = numbers[:DULL_REQUESTS]
             path = folder / "answer.pack"
             for k in numbers:
                 if tool is None or tool.ended():
@@ -102,13 +114,22 @@ class Oracle:
                 try:
                     path.unlink(missing_ok=True)
                     answer = tool.ask(request, path)
-                    self.verdicts.append(judge.judge(request, answer, path, thorough=k % THOROUGH_EVERY == 0))
+                    verdict = judge.judge(request, answer, path, thorough=k % THOROUGH_EVERY == 0)
+                    verdict.name = f"--seed {seed} --request {k}"
+                    self.verdicts.append(verdict)
+                except NotOpened:
+                    if "damaged" not in made.features:
+                        raise
+                    self.verdicts.append(Verdict("not opened"))
                 except Failure as failure:
                     line = request.line()
                     self.failures.append(
                         f"--seed {seed} --request {k}: {failure}\n    {made.describe()}\n    "
                         f"{line if len(line) < 2000 else line[:1000] + ' ... ' + line[-500:]}")
                     print("FAILED", self.failures[-1], file=self.out, flush=True)
+        except Exception:
+            print(f"at --seed {seed}", file=self.out, flush=True)
+            raise
         finally:
             if tool:
                 tool.close()
@@ -126,15 +147,21 @@ class Oracle:
         if planned:
             cpu = sorted(v.cpu_us for v in planned)
             sent, surplus = sum(v.pack_bytes for v in planned), sum(v.surplus_blobs for v in planned)
-            compared = [v for v in planned if v.git_bytes]
             lines.append(f"planned: {sum(v.objects for v in planned)} objects, {surplus} blobs more than were asked for in "
                          f"{sum(v.surplus_blobs > 0 for v in planned)} answers; CPU median {cpu[len(cpu) // 2]} us, "
                          f"longest {cpu[-1]} us; {sent} bytes")
             again = [v.sent_again for v in planned if v.sent_again]
-            lines.append(f"trees, commits and tags that the client has and git does not send: {sum(again)} in {len(again)} answers")
-            ours, theirs = sum(v.pack_bytes for v in compared), sum(v.git_bytes for v in compared)
-            if theirs:
-                lines.append(f"where git was asked too: {ours / theirs:.2f} of its bytes")
+            lines.append(f"trees, commits and tags that the client has and git does not send: {sum(again)} in {len(again)} "
+                         "answers")
+            for kind in ("clone", "fetch", "shallow", "filter"):
+                compared = [v for v in planned if v.git_bytes and v.kind == kind]
+                if compared:
+                    share = sorted(v.pack_bytes / v.git_bytes for v in compared)
+                    worst = max(compared, key=lambda v: v.pack_bytes - v.git_bytes)
+                    whole = sum(v.pack_bytes for v in compared) / sum(v.git_bytes for v in compared)
+                    lines.append(f"{kind}: {whole:.2f} of git's bytes over {len(compared)} answers, median "
+                                 f"{share[len(share) // 2]:.2f}; furthest off {worst.name}: {worst.pack_bytes} to "
+                                 f"{worst.git_bytes} bytes")
         return "\n".join(lines)
 
 

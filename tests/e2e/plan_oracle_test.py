@@ -50,7 +50,8 @@ class JudgeTest(unittest.TestCase):
     def judged(self, request, pack, **changes):
         path = self.folder / "answer"
         path.write_bytes(pack)
-        said = {"objects": int.from_bytes(pack[8:12], "big"), "bytes": len(pack), "cpu_us": 1, "shallow": ""} | changes
+        said = {"objects": int.from_bytes(pack[8:12], "big"), "bytes": len(pack), "cpu_us": 1, "shallow": "",
+                "unshallow": "", "common": ",".join(n for n in request.haves if n in self.subject.visible)} | changes
         words = " ".join(f"{key}={value}" for key, value in said.items())
         return self.judge.judge(request, f"planned {words}", path, thorough=True)
 
@@ -71,8 +72,9 @@ class JudgeTest(unittest.TestCase):
         for request in [PlanRequest([self.tip], ofs=True), PlanRequest(self.tips, ofs=True, thin=True),
                         PlanRequest([self.tip], haves=[self.old], thin=True, ofs=True),
                         PlanRequest([self.tip], filter="blob:none"), PlanRequest([self.tip], depth=2)]:
-            pack, shallow = self.subject.git_answer(request)
-            self.assertEqual(self.judged(request, pack, shallow=",".join(shallow)).status, "planned")
+            pack, shallow, unshallow = self.subject.git_answer(request)
+            verdict = self.judged(request, pack, shallow=",".join(shallow), unshallow=",".join(unshallow))
+            self.assertEqual(verdict.status, "planned")
 
     def test_a_pack_that_lacks_an_object_is_noticed(self):
         clone = PlanRequest([self.tip], ofs=True)
@@ -127,10 +129,20 @@ class JudgeTest(unittest.TestCase):
 
     def test_a_wrong_boundary_is_noticed(self):
         request = PlanRequest([self.tip], depth=2)
-        pack, shallow = self.subject.git_answer(request)
+        pack, shallow, _ = self.subject.git_answer(request)
         self.assertTrue(shallow)
         self.refused(request, pack, "index-pack|shallow")
         self.refused(request, pack, "shallow", shallow=",".join([*shallow, self.tip]))
+        self.refused(request, pack, "unshallow", shallow=",".join(shallow), unshallow=self.tip)
+
+    def test_a_wrong_negotiation_is_noticed(self):
+        more = PlanRequest([self.tip], haves=[self.old], more=True)
+        meets = self.old in self.reached(self.tip)
+        right = f"common={self.old} ready={int(meets)}"
+        self.refused(PlanRequest([self.tip], haves=[self.old]), f"negotiating {right}", "nothing more to say")
+        self.refused(more, "negotiating common= ready=0", "not common")
+        self.refused(more, f"negotiating common={self.old},{self.tip} ready=0", "common")
+        self.refused(more, f"negotiating common={self.old} ready={int(not meets)}", "ready")
 
     def test_a_tag_that_is_left_out_is_noticed(self):
         tag, peeled = next((tag, peeled) for tag, peeled in sorted(self.subject.tags.items())

@@ -17,6 +17,7 @@ class PlanRequest:
     thin: bool = False
     ofs: bool = False
     include_tag: bool = False
+    more: bool = False  # the client has more to say: a pack only if this is enough
     level: int = 0
 
     def line(self):
@@ -24,7 +25,12 @@ class PlanRequest:
         words += [f"shallow {name_of}" for name_of in self.shallows]
         words += [f"depth {self.depth}"] * bool(self.depth) + [f"filter {self.filter}"] * bool(self.filter)
         words += ["thin"] * self.thin + ["ofs"] * self.ofs + ["include-tag"] * self.include_tag
+        words += ["more"] * self.more
         return " ".join([*words, f"level {self.level}"])
+
+    def kind(self):
+        return ("filter" if self.filter else "shallow" if self.depth or self.shallows else "fetch" if self.haves
+                else "clone")
 
     def lines_of_protocol(self):
         """As arguments of a v2 fetch."""
@@ -74,6 +80,7 @@ class RequestMaker:
         request.thin = self.random.random() < (0.7 if request.haves else 0.2)
         request.ofs = self.random.random() < 0.85
         request.include_tag = self.random.random() < 0.4
+        request.more = bool(request.haves) and self.random.random() < 0.3
         request.level = self.random.choice([0, 0, 1, 2, 3])
         return request
 

@@ -214,7 +214,14 @@ class Maker:
         self.repack("-adf", *self.perhaps_bitmap())
 
     def deep(self):
-        self.repack("-adf", "--depth=250", "--window=5", *self.perhaps_bitmap())
+        """Each version of a file a delta of the one before it, as fast-import stores them; perhaps repacked since."""
+        objects = self.history.objects
+        versions = [name_of for name_of, (kind, _, path) in objects.items() if kind == "blob" and path == "a"]
+        stream = b"".join(b"blob\ndata %d\n%b\n" % (len(objects[name_of][1]), objects[name_of][1]) for name_of in versions)
+        self.git("-c", "fastimport.unpackLimit=1", "fast-import", "--quiet", "--depth=250", input=stream, borrow=False)
+        self.store_pack([name_of for name_of in objects if name_of not in versions])
+        if self.chance(0.5):
+            self.repack("-ad", "--depth=250", "--window=1", *self.perhaps_bitmap())
 
     def perhaps_bitmap(self):
         return ["--write-bitmap-index" if self.chance(0.5) else "--no-write-bitmap-index"]
@@ -351,7 +358,7 @@ class Maker:
             self.store_pack(second, path=where)
         else:
             self.store_loose(second)
-        self.store_pack(third)
+        self.store_pack(third + self.random.sample(first, len(first) // 8))
         (self.path / "objects/info/alternates").write_text(
             f"{where}/objects\n" if self.chance(0.5) else f"../../{where.name}/objects\n")
         self.features.add("private objects beside")
@@ -424,3 +431,24 @@ LAYOUTS = ["loose", "one_pack", "bitmap", "packs", "midx_bitmap", "fork", "bitma
 
 def make(seed, folder):
     return Maker(seed, folder).made()
+
+
+def damage(made, seed):
+    """Breaks some files of its objects, as disks do: what is planned then is of no use, but planning must survive it."""
+    pick = random.Random(f"damage {seed}")
+    files = sorted(path for path in (made.path / "objects").rglob("*") if path.is_file())
+    notable = [path for path in files if path.parent.name in ("pack", "info", "commit-graphs")]
+    for path in pick.sample(pick.choice([files, notable or files]), 1):
+        content = bytearray(path.read_bytes())
+        kind = pick.randrange(5)
+        path.unlink()
+        if kind == 0:
+            continue
+        for _ in range(pick.choice([1, 3, 30]) if content else 0):
+            at = pick.randrange(len(content))
+            if kind == 1:
+                content[at] ^= 1 << pick.randrange(8)
+            elif kind == 2:
+                content[at:at + 4] = pick.choice([b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff"])
+        path.write_bytes(content[:pick.randrange(len(content) + 1)] if kind == 3 else content)
+    made.features.add("damaged")
