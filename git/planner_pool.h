@@ -4,10 +4,10 @@
 // loop's pool (by its id; PlannerDirectory), so its files are opened and mapped once, whichever
 // loop's connection asks; plan() may be called on any loop and hops there and back. One plan at a
 // time each; bounded queue (kPlansQueuedMax); a planner that dies costs one retry on a fresh one,
-// then PlanStatus::fallback; overrun of the deadline kills it; each is replaced after
-// kPlansPerPlannerMax plans or when it has grown beyond its memory bound. Replies are decoded as
-// hostile bytes: recipes may name only this repository's files. Loop thread only.
-// Wire format: git/planner_protocol.h.
+// then PlanStatus::fallback, and the repository rests for kDeadlyRest; overrun of the deadline
+// kills it; each is replaced after plans_per_planner_max plans or when it has grown beyond its
+// memory bound. Replies are decoded as hostile bytes: recipes may name only this repository's
+// packs. Loop thread only. Wire format: git/planner_protocol.h.
 
 #include <cstdint>
 #include <memory>
@@ -21,22 +21,35 @@
 namespace weir::git {
 
 inline constexpr std::size_t kPlansQueuedMax = 1024;
-inline constexpr std::uint64_t kPlansPerPlannerMax = 10'000;
-inline constexpr std::size_t kOpenRepositoriesMax = 64;  // of a pool; least recently used leave
+// Of a planner, whatever a request says.
+inline constexpr io::Duration kPlanTimeMax = std::chrono::seconds(60);
+// How long git answers for a repository that two planners in a row died of.
+inline constexpr io::Duration kDeadlyRest = std::chrono::seconds(10);
 
 struct PlannerPoolOptions {
   std::string weir_path;           // run as `weir git-planner`
   std::vector<std::string> roots;  // alternates must lie below one of them
   int planners = 1;
   std::uint64_t data_bytes_max = 512UL * 1024 * 1024;  // RLIMIT_DATA of each: not mapped files
+  std::uint64_t plans_per_planner_max = 10'000;
 };
 
-// Which loop's pool owns a repository; made before the loops, shared by them.
-class PlannerDirectory;
+class PlannerPool;
+
+// Which loop's pool owns a repository. Filled on one thread before the loops run, shared by them.
+class PlannerDirectory {
+ public:
+  void add(PlannerPool& pool) { pools_.push_back(&pool); }
+  PlannerPool& owner(const RepositoryId& id) const;
+
+ private:
+  std::vector<PlannerPool*> pools_;
+};
 
 class PlannerPool final : public PlanSource {
  public:
-  PlannerPool(io::EventLoop& loop, io::LauncherClient& launcher, io::BlockingPool& blocking,
+  // Adds itself to the directory. Pools outlive the turns of all loops that may ask them.
+  PlannerPool(io::EventLoop& loop, io::Spawner& launcher, io::BlockingPool& blocking,
               PlannerDirectory& directory, PlannerPoolOptions options);
   ~PlannerPool() override;
 
@@ -44,7 +57,9 @@ class PlannerPool final : public PlanSource {
                                      std::shared_ptr<const RefSnapshot> snapshot,
                                      PlanRequest request, io::StopToken stop,
                                      io::Deadline deadline) override;
-  // Ends the planners and waits for them.
+  // Now and then: lets go of what has not been used for long.
+  void housekeeping();
+  // Ends the planners and waits for them and for plans under way.
   io::Task<void> close();
 
  private:

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -20,6 +19,7 @@
 #include "git/alternates.h"
 #include "git/loose_bundle.h"
 #include "io/clock.h"
+#include "io/memory_file.h"
 
 namespace weir::git {
 namespace {
@@ -132,20 +132,6 @@ io::Result<void> list(int folder, Entry entry) {
     if (auto taken = entry(std::string_view(found->d_name)); !taken) return taken;
   }
   return {};
-}
-
-io::Result<OpenFd> sealed_memory_file(std::string_view content) {
-  io::UniqueFd fd(memfd_create("weir-loose", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  if (!fd.valid()) return io::fail_errno("memfd for loose objects");
-  while (!content.empty()) {
-    const ssize_t n = ::write(fd.get(), content.data(), content.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return io::fail_errno("write loose objects");
-    content.remove_prefix(static_cast<std::size_t>(n));
-  }
-  constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL;
-  if (fcntl(fd.get(), F_ADD_SEALS, kSeals) != 0) return io::fail_errno("seal loose objects");
-  return std::make_shared<const io::UniqueFd>(std::move(fd));
 }
 
 }  // namespace
@@ -358,9 +344,9 @@ io::Result<void> RepositoryFilesReader::read_loose() {
     made_->loose_.push_back({file.id, offset, file.bytes.size()});
     offset += file.bytes.size();
   }
-  auto file = sealed_memory_file(bundle);
+  auto file = io::make_sealed_memory_file("weir-loose", bundle);
   if (!file) return std::unexpected(file.error());
-  loose_file_ = std::move(*file);
+  loose_file_ = std::make_shared<const io::UniqueFd>(std::move(*file));
   return {};
 }
 

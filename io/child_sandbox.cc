@@ -167,4 +167,14 @@ int restrict_files(int rules_fd) {
   return syscall(SYS_landlock_restrict_self, rules_fd, 0U) == 0 ? 0 : errno;
 }
 
+Result<void> restrict_all_files() {
+  const int version = landlock_version();
+  if (version == 0) return {};
+  const Result<UniqueFd> rules = FileRules(version).take();
+  if (!rules) return std::unexpected(rules.error());
+  const int refused = restrict_files(rules->get());
+  if (refused != 0) return fail(Errc::system, "landlock", refused);
+  return {};
+}
+
 }  // namespace weir::io

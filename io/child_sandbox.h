@@ -54,5 +54,7 @@ class ChildSandbox {
 
 // Holds for the calling thread and all it starts. 0 or an errno; async-signal-safe.
 int restrict_files(int rules_fd);
+// The calling thread opens no file any more; done where the kernel has Landlock.
+Result<void> restrict_all_files();
 
 }  // namespace weir::io

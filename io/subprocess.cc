@@ -43,10 +43,10 @@ Result<Pipe> make_pipe(bool child_reads, bool bulk) {
   return made;
 }
 
-Result<Pipe> make_channel() {
+Result<Pipe> make_channel(bool of_messages) {
   int ends[2];
-  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
-    return fail_errno("socketpair");
+  const int type = of_messages ? SOCK_SEQPACKET : SOCK_STREAM;
+  if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, ends) != 0) return fail_errno("socketpair");
   Pipe made{UniqueFd(ends[0]), UniqueFd(ends[1])};
   if (fcntl(made.ours.get(), F_SETFL, O_NONBLOCK) != 0) return fail_errno("fcntl socketpair");
   return made;
@@ -294,7 +294,7 @@ Task<Result<std::unique_ptr<Subprocess>>> LauncherClient::spawn(SubprocessSpec s
     pending.child->stderr_fd_ = err->ours.release();
   }
   if (spec.channel) {
-    Result<Pipe> channel = make_channel();
+    Result<Pipe> channel = make_channel(spec.channel_of_messages);
     if (!channel) co_return std::unexpected(channel.error());
     message.descriptors.push_back(std::move(channel->childs));
     pending.child->channel_fd_ = channel->ours.release();

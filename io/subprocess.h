@@ -41,7 +41,8 @@ struct SubprocessSpec {
   bool merge_stderr = false;         // stderr into stdout (hook output)
   // The child may be let finish later (a push): then the kernel does not kill it with its launcher.
   bool may_finish = false;
-  bool channel = false;  // a stream socket to us as the child's descriptor 3 (workers)
+  bool channel = false;              // a stream socket to us as the child's descriptor 3 (workers)
+  bool channel_of_messages = false;  // then it is a SEQPACKET one, which keeps their boundaries
 };
 
 struct ExitStatus {

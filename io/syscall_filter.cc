@@ -79,6 +79,46 @@ constexpr int kMarksOfFiles[] = {
     SCMP_SYS(setxattr),    SCMP_SYS(lsetxattr),    SCMP_SYS(fsetxattr),    kSetxattrat,
     SCMP_SYS(removexattr), SCMP_SYS(lremovexattr), SCMP_SYS(fremovexattr), kRemovexattrat,
 };
+// What is left to a process that computes: memory, descriptors that it has, signals to itself,
+// time.
+constexpr int kComputing[] = {
+    SCMP_SYS(read),
+    SCMP_SYS(pread64),
+    SCMP_SYS(write),
+    SCMP_SYS(recvmsg),
+    SCMP_SYS(sendmsg),
+    SCMP_SYS(poll),
+    SCMP_SYS(ppoll),
+    SCMP_SYS(close),
+    SCMP_SYS(lseek),
+    SCMP_SYS(fstat),
+    SCMP_SYS(newfstatat),  // fstat of younger C libraries
+    SCMP_SYS(fcntl),
+    SCMP_SYS(memfd_create),
+    SCMP_SYS(mmap),
+    SCMP_SYS(mremap),
+    SCMP_SYS(munmap),
+    SCMP_SYS(mprotect),
+    SCMP_SYS(madvise),
+    SCMP_SYS(brk),
+    SCMP_SYS(futex),
+    SCMP_SYS(getrandom),
+    SCMP_SYS(clock_gettime),
+    SCMP_SYS(gettimeofday),
+    SCMP_SYS(nanosleep),
+    SCMP_SYS(clock_nanosleep),
+    SCMP_SYS(sched_yield),
+    SCMP_SYS(getrusage),
+    SCMP_SYS(getpid),
+    SCMP_SYS(gettid),
+    SCMP_SYS(rt_sigaction),
+    SCMP_SYS(rt_sigprocmask),
+    SCMP_SYS(rt_sigreturn),
+    SCMP_SYS(sigaltstack),
+    SCMP_SYS(restart_syscall),
+    SCMP_SYS(exit),
+    SCMP_SYS(exit_group),
+};
 constexpr unsigned kNewNamespaces[] = {CLONE_NEWNS,   CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC,
                                        CLONE_NEWUSER, CLONE_NEWPID,    CLONE_NEWNET};
 
@@ -91,10 +131,11 @@ constexpr std::uint32_t kBinaryTree = 2;
 
 }  // namespace
 
-// Calls that no rule names are allowed.
 class SyscallFilterBuilder {
  public:
-  SyscallFilterBuilder() : context_(seccomp_init(SCMP_ACT_ALLOW), seccomp_release) {
+  // `otherwise`: what becomes of calls that no rule names.
+  explicit SyscallFilterBuilder(std::uint32_t otherwise = SCMP_ACT_ALLOW)
+      : context_(seccomp_init(otherwise), seccomp_release) {
     WEIR_CHECK(context_ != nullptr);
     note(seccomp_attr_set(context_.get(), SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS));
     note(seccomp_attr_set(context_.get(), SCMP_FLTATR_CTL_OPTIMIZE, kBinaryTree));
@@ -175,6 +216,15 @@ Result<SyscallFilter> SyscallFilter::for_child(Sockets sockets, bool reads_only,
   if (sockets == Sockets::local) {
     rules.on(SCMP_SYS(socket), SCMP_ACT_ERRNO(EACCES), first_argument(SCMP_CMP_NE, AF_UNIX));
   }
+  return rules.build();
+}
+
+Result<SyscallFilter> SyscallFilter::for_computing() {
+  SyscallFilterBuilder rules(SCMP_ACT_ERRNO(EPERM));
+  rules.on(kComputing, SCMP_ACT_ALLOW);
+  // abort() and assertions: a signal to itself, whichever is sent to others.
+  rules.on(SCMP_SYS(tgkill), SCMP_ACT_ALLOW,
+           first_argument(SCMP_CMP_EQ, static_cast<std::uint64_t>(getpid())));
   return rules.build();
 }
 

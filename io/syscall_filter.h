@@ -1,6 +1,7 @@
 #pragma once
 // SyscallFilter: a seccomp program that takes system calls away from a process and from all that it
-// starts, for good. A deny list (docs/decisions names why): what no part of Weir or git needs. Made
+// starts, for good. Mostly a deny list (docs/decisions names why): what no part of Weir or git
+// needs. Made
 // once with libseccomp; put on with a plain system call, so that it works between clone and execve.
 // Calls by another architecture's numbers (i386, x32) end the process. Immutable; any thread.
 
@@ -24,6 +25,9 @@ class SyscallFilter {
   // For the launcher's children. No sockets but `sockets` (EACCES), nor an io_uring to make them
   // with. `reads_only`: nor a change of modes, owners, times, attributes, which Landlock leaves be.
   static Result<SyscallFilter> for_child(Sockets sockets, bool reads_only, bool may_truncate);
+  // For a process that computes and answers over sockets it has: a list of what is allowed, without
+  // anything that opens, connects, starts or traces (all else EPERM).
+  static Result<SyscallFilter> for_computing();
   // Whether the kernel has such filters.
   static bool available();
 

@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "git/planner_pool.h"
 #include "git/worker_pool.h"
 #include "io/durable_file.h"
 #include "io/process_identity.h"
@@ -167,6 +168,8 @@ int main(int argc, char** argv) {
   CLI::App* worker_command =
       app.add_subcommand("git-worker", "serve one loop's questions")->group("");
   worker_command->add_option("--git", line.git_path, "git binary");
+  CLI::App* planner_command =
+      app.add_subcommand("git-planner", "plan fetches for one loop")->group("");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -176,6 +179,7 @@ int main(int argc, char** argv) {
   if (serve_command->parsed()) return serve(line);
   if (check_command->parsed()) return check(line);
   if (worker_command->parsed()) return weir::git::worker_main(line.git_path);
+  if (planner_command->parsed()) return weir::git::planner_main();
   fmt::print(stderr, "{}", app.help());
   return kUsageStatus;
 }

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
 #include <cerrno>
@@ -107,6 +108,25 @@ TEST_F(ChildSandboxTest, children_carry_a_filter_and_gain_no_privileges) {
   const std::string status =
       run(ChildRights::read_only, "grep -E '^(Seccomp|NoNewPrivs):' /proc/self/status");
   EXPECT_EQ(status, "NoNewPrivs:\t1\nSeccomp:\t2\n0");
+}
+
+TEST_F(ChildSandboxFilesTest, who_gives_up_all_files_opens_none_and_reads_on) {
+  const pid_t pid = fork();
+  if (pid == 0) {
+    const int before = open(path("root/a/HEAD").c_str(), O_RDONLY | O_CLOEXEC);
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || !restrict_all_files()) _exit(100);
+    char byte = 0;
+    if (pread(before, &byte, 1, 0) != 1) _exit(101);
+    for (const std::string& one : {path("root/a/HEAD"), std::string("/"), std::string("/dev/null"),
+                                   std::string("/proc/self/status")}) {
+      if (open(one.c_str(), O_RDONLY | O_CLOEXEC) >= 0) _exit(102);
+      if (errno != EACCES) _exit(103);
+    }
+    _exit(0);
+  }
+  int status = 0;
+  waitpid(pid, &status, 0);
+  EXPECT_EQ(status, 0) << WEXITSTATUS(status);
 }
 
 TEST_F(ChildSandboxFilesTest, a_reader_reads_what_it_was_given_and_changes_nothing) {

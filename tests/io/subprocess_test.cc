@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 
 #include <algorithm>
@@ -188,6 +189,18 @@ TEST_F(SubprocessTest, a_child_with_a_channel_talks_over_it) {
   child->close_channel();
   EXPECT_EQ(child->channel_fd(), -1);
   EXPECT_EQ(end_of(*child)->code, 0);
+}
+
+TEST_F(SubprocessTest, a_channel_of_messages_keeps_their_boundaries) {
+  SubprocessSpec spec = shell("exec sleep 1000");
+  spec.channel = spec.channel_of_messages = true;
+  const auto child = start(spec);
+  int type = 0;
+  socklen_t bytes = sizeof type;
+  ASSERT_EQ(getsockopt(child->channel_fd(), SOL_SOCKET, SO_TYPE, &type, &bytes), 0);
+  EXPECT_EQ(type, SOCK_SEQPACKET);
+  child->kill(SIGKILL);
+  EXPECT_TRUE(end_of(*child)->signalled);
 }
 
 TEST_F(SubprocessTest, a_released_child_finishes_although_it_was_let_go) {

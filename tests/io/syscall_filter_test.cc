@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
@@ -158,6 +159,54 @@ TEST(SyscallFilter, the_serving_process_keeps_what_it_needs) {
       {"the name of a thread", [] { return prctl(PR_SET_NAME, "weir-test"); }, 0},
   };
   expect_outcomes(*filter, kAttempts);
+}
+
+TEST(SyscallFilter, a_process_that_computes_opens_starts_and_connects_nothing) {
+  const auto filter = SyscallFilter::for_computing();
+  ASSERT_TRUE(filter) << to_string(filter.error());
+  const Attempt kAttempts[] = {
+      {"open", [] { return syscall(SYS_open, "/dev/null", O_RDONLY); }, EPERM},
+      {"openat", [] { return open("/dev/null", O_RDONLY | O_CLOEXEC); }, EPERM},
+      {"openat2", [] { return syscall(SYS_openat2, AT_FDCWD, "/dev/null", nullptr, 0); }, EPERM},
+      {"creat", [] { return syscall(SYS_creat, "/tmp/weir-filter-test", 0600); }, EPERM},
+      {"unlink", [] { return unlink("/tmp/weir-filter-test"); }, EPERM},
+      {"execve", [] { return execl("/bin/true", "true", nullptr); }, EPERM},
+      {"fork", [] { return static_cast<long>(fork()); }, EPERM},
+      {"socket", [] { return open_socket(AF_UNIX); }, EPERM},
+      {"a signal to another", [] { return kill(getppid(), 0); }, EPERM},
+      {"ptrace", [] { return ptrace(PTRACE_TRACEME, 0, nullptr, nullptr); }, EPERM},
+      {"process_vm_readv", [] { return process_vm_readv(getppid(), nullptr, 0, nullptr, 0, 0); },
+       EPERM},
+      {"prctl", [] { return prctl(PR_SET_DUMPABLE, 1, 0, 0, 0); }, EPERM},
+      {"change of mode", change_mode, EPERM},
+  };
+  expect_outcomes(*filter, kAttempts);
+  expect_outcomes(*filter, kNeededByNobody);
+}
+
+TEST(SyscallFilter, a_process_that_computes_keeps_memory_and_the_descriptors_it_has) {
+  const auto filter = SyscallFilter::for_computing();
+  ASSERT_TRUE(filter) << to_string(filter.error());
+  static const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+  const Attempt kAttempts[] = {
+      {"memory",
+       [] {
+         void* const page =
+             mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+         return page == MAP_FAILED ? -1 : munmap(page, 4096);
+       },
+       0},
+      {"write", [] { return write(null, "x", 1); }, 0},
+      {"a memory file",
+       [] {
+         const int file = memfd_create("x", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+         return write(file, "x", 1) == 1 ? fcntl(file, F_ADD_SEALS, F_SEAL_WRITE) : -1;
+       },
+       0},
+  };
+  expect_outcomes(*filter, kAttempts);
+  // The filter was made by this process, which may signal itself; the child is another.
+  EXPECT_EQ(attempt(*filter, [] { return syscall(SYS_tgkill, getpid(), gettid(), 0); }), EPERM);
 }
 
 TEST(SyscallFilter, holds_for_threads_that_were_there_before) {

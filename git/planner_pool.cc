@@ -1,0 +1,284 @@
+#include "git/planner_pool.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "git/loop_waiter.h"
+#include "git/open_repositories.h"
+#include "git/planner.h"
+#include "io/check.h"
+#include "io/metrics.h"
+#include "io/task_scope.h"
+
+namespace weir::git {
+namespace {
+
+constexpr io::Duration kCloseGrace = std::chrono::seconds(5);
+// A planner stops by itself when a plan's time is over; it is killed this much later.
+constexpr io::Duration kOverrunGrace = std::chrono::milliseconds(500);
+
+struct Counters {
+  io::Counter plans =
+      io::Metrics::instance().counter("weir_planner_plans_total", "", "Plans asked for");
+  io::Counter retries = io::Metrics::instance().counter(
+      "weir_planner_retries_total", "", "Plans asked again of a fresh planner after one died");
+  io::Counter refused = io::Metrics::instance().counter(
+      "weir_planner_refused_total", "", "Plans that found the queue of a loop's planners full");
+  io::Gauge in_flight =
+      io::Metrics::instance().gauge("weir_planner_plans_in_flight", "", "Plans being made");
+  io::Gauge waiting =
+      io::Metrics::instance().gauge("weir_planner_waiting", "", "Plans that wait for a planner");
+};
+
+const Counters& counters() {
+  static const Counters instance;
+  return instance;
+}
+
+Planned answered(PlanStatus status, FallbackReason reason, const char* problem,
+                 std::shared_ptr<const RepositoryFiles> files = nullptr) {
+  auto reply = std::make_shared<PlanReply>();
+  reply->status = status;
+  reply->reason = reason;
+  reply->problem = problem;
+  return {.reply = std::move(reply), .files = std::move(files)};
+}
+
+Planned fallback(FallbackReason reason, const char* problem) {
+  return answered(PlanStatus::fallback, reason, problem);
+}
+
+bool ends_the_wait(io::Errc code) {
+  return code == io::Errc::cancelled || code == io::Errc::deadline_exceeded;
+}
+
+// Adds to a gauge for as long as it lives.
+class Counted {
+ public:
+  explicit Counted(io::Gauge gauge) : gauge_(gauge) { gauge_.add(1); }
+  ~Counted() { gauge_.add(-1); }
+  Counted(const Counted&) = delete;
+  Counted& operator=(const Counted&) = delete;
+
+ private:
+  io::Gauge gauge_;
+};
+
+// One plan(), shared by the coroutine that waits and the one that works for it, on the owner's
+// loop: whoever comes last finds it alive.
+struct Call {
+  std::shared_ptr<const Repository> repository;
+  std::shared_ptr<const RefSnapshot> snapshot;
+  PlanRequest request;
+  io::Deadline deadline;
+  LoopWaiter waiter;                          // of the asker's loop
+  io::StopSource given_up;                    // of the owner's
+  std::optional<io::Result<Planned>> result;  // written before the waiter is woken
+};
+
+}  // namespace
+
+struct PlannerPool::Impl {
+  using Entry = std::shared_ptr<OpenRepositories::Entry>;
+
+  Impl(io::EventLoop& its_loop, io::Spawner& launcher, io::BlockingPool& its_blocking,
+       PlannerDirectory& its_directory, PlannerPoolOptions its_options)
+      : loop(its_loop),
+        blocking(its_blocking),
+        directory(its_directory),
+        options(std::move(its_options)),
+        repositories(loop, blocking, options.roots, [this](std::uint64_t view) {
+          for (const auto& planner : planners) planner->forget(view);
+        }) {
+    counters();
+    for (int i = 0; i < std::max(1, options.planners); ++i) {
+      planners.push_back(std::make_unique<Planner>(loop, launcher, blocking, options));
+    }
+  }
+
+  // A repository's plans stick to one planner: its views stay warm. (The directory uses the hash's
+  // lower part.)
+  Planner& planner_of(const Repository& repository) {
+    return *planners[(RepositoryIdHash{}(repository.id) >> 32) % planners.size()];
+  }
+
+  void accept(std::shared_ptr<Call> call);
+  io::Task<void> run(std::shared_ptr<Call> call);
+  io::Task<io::Result<Planned>> answer(Call& call, io::StopToken stop);
+  // With `files`; a planner that dies is replaced once.
+  io::Task<io::Result<Planned>> ask(const Call& call, Entry entry, OpenRepositories::Files files,
+                                    io::StopToken stop);
+  io::Task<io::Result<void>> learn_digest(Entry entry, PlannerQuestion& question);
+
+  io::EventLoop& loop;
+  io::BlockingPool& blocking;
+  PlannerDirectory& directory;
+  const PlannerPoolOptions options;
+  std::vector<std::unique_ptr<Planner>> planners;
+  OpenRepositories repositories;
+  std::size_t queued = 0;
+  bool closing = false;
+  io::TaskScope calls;
+};
+
+PlannerPool& PlannerDirectory::owner(const RepositoryId& id) const {
+  WEIR_CHECK(!pools_.empty());
+  return *pools_[RepositoryIdHash{}(id) % pools_.size()];
+}
+
+PlannerPool::PlannerPool(io::EventLoop& loop, io::Spawner& launcher, io::BlockingPool& blocking,
+                         PlannerDirectory& directory, PlannerPoolOptions options)
+    : impl_(std::make_unique<Impl>(loop, launcher, blocking, directory, std::move(options))) {
+  directory.add(*this);
+}
+
+PlannerPool::~PlannerPool() = default;
+
+io::Task<io::Result<Planned>> PlannerPool::plan(std::shared_ptr<const Repository> repository,
+                                                std::shared_ptr<const RefSnapshot> snapshot,
+                                                PlanRequest request, io::StopToken stop,
+                                                io::Deadline deadline) {
+  Impl& owner = *impl_->directory.owner(repository->id).impl_;
+  auto call = std::make_shared<Call>();
+  call->repository = std::move(repository);
+  call->snapshot = std::move(snapshot);
+  call->request = std::move(request);
+  call->deadline = deadline;
+  if (&owner == impl_.get()) {
+    owner.accept(call);
+  } else {
+    owner.loop.post([&owner, call] { owner.accept(call); });
+  }
+  const io::Result<void> woken = co_await call->waiter.signal.wait(stop, deadline);
+  if (woken) co_return std::move(*call->result);
+  owner.loop.post([call] { call->given_up.request_stop(); });
+  co_return std::unexpected(woken.error());
+}
+
+void PlannerPool::Impl::accept(std::shared_ptr<Call> call) {
+  if (closing || queued >= kPlansQueuedMax) {
+    if (closing) {
+      call->result = fallback(FallbackReason::planner, "the planners have ended");
+    } else {
+      counters().refused.add();
+      call->result = io::fail(io::Errc::limit, "planner queue");
+    }
+    return LoopWaiter::wake({call, &call->waiter});
+  }
+  calls.spawn(run(std::move(call)));
+}
+
+io::Task<void> PlannerPool::Impl::run(std::shared_ptr<Call> call) {
+  counters().plans.add();
+  ++queued;
+  call->result = co_await answer(*call, io::StopToken(call->given_up));
+  --queued;
+  LoopWaiter::wake({call, &call->waiter});
+}
+
+io::Task<io::Result<Planned>> PlannerPool::Impl::answer(Call& call, io::StopToken stop) {
+  const Entry entry = repositories.find(call.repository, call.snapshot->format());
+  if (loop.now() < entry->deadly_until) {
+    co_return fallback(FallbackReason::planner, "planners died of this repository");
+  }
+  const auto files = co_await repositories.files_of(entry, stop, call.deadline);
+  if (!files) {
+    const io::Error& error = files.error();
+    if (ends_the_wait(error.code)) co_return std::unexpected(error);
+    const bool by_design = error.code == io::Errc::invalid || error.code == io::Errc::denied;
+    co_return fallback(by_design ? FallbackReason::repository : FallbackReason::layout,
+                       error.where);
+  }
+  auto planned = co_await ask(call, entry, *files, stop);
+  if (!planned || planned->reply->status != PlanStatus::missing) co_return planned;
+  const auto newer = co_await repositories.newer_than(*files, entry, stop, call.deadline);
+  if (!newer && ends_the_wait(newer.error().code)) co_return std::unexpected(newer.error());
+  if (!newer || *newer == nullptr) co_return planned;
+  co_return co_await ask(call, entry, *newer, stop);
+}
+
+io::Task<io::Result<void>> PlannerPool::Impl::learn_digest(Entry entry, PlannerQuestion& question) {
+  if (entry->digest_of.lock() != question.snapshot) {
+    auto made = co_await make_tips_packet(blocking, question.snapshot);
+    if (!made) co_return std::unexpected(made.error());
+    entry->digest_of = question.snapshot;
+    entry->digest = std::move(made->digest);
+    question.tips_digest = entry->digest;
+    question.tips = std::move(made->packet);
+  } else {
+    question.tips_digest = entry->digest;
+  }
+  co_return io::Result<void>{};
+}
+
+io::Task<io::Result<Planned>> PlannerPool::Impl::ask(const Call& call, Entry entry,
+                                                     OpenRepositories::Files files,
+                                                     io::StopToken stop) {
+  PlannerQuestion question{.files = files,
+                           .format = entry->format,
+                           .snapshot = call.snapshot,
+                           .tips_digest = {},
+                           .tips = {},
+                           .request = call.request,
+                           .id = 0};
+  const auto known = co_await learn_digest(entry, question);
+  if (!known) co_return fallback(FallbackReason::planner, known.error().where);
+
+  Planner& planner = planner_of(*call.repository);
+  counters().waiting.add(1);
+  const auto turn = co_await planner.turn.acquire(stop, call.deadline);
+  counters().waiting.add(-1);
+  if (!turn) co_return std::unexpected(turn.error());
+
+  const Counted in_flight(counters().in_flight);
+  io::Instant end = std::min(call.deadline.at, loop.now() + kPlanTimeMax);
+  if (const std::uint32_t ms = call.request.time_ms_max; ms != 0) {
+    end = std::min(end, loop.now() + std::chrono::milliseconds(ms));
+  }
+  for (int attempt = 0; attempt < 2 && !closing; ++attempt) {
+    question.request.time_ms_max = static_cast<std::uint32_t>(std::max<std::int64_t>(
+        1, std::chrono::duration_cast<std::chrono::milliseconds>(end - loop.now()).count()));
+    if (attempt > 0) counters().retries.add();
+    auto reply = co_await planner.ask(question, stop, {end + kOverrunGrace});
+    if (reply) {
+      co_return Planned{.reply = std::make_shared<const PlanReply>(std::move(reply->plan)),
+                        .files = std::move(files)};
+    }
+    if (reply.error().code == io::Errc::cancelled) co_return std::unexpected(reply.error());
+    if (reply.error().code == io::Errc::deadline_exceeded) {
+      if (call.deadline.passed(loop.now())) co_return std::unexpected(reply.error());
+      co_return fallback(FallbackReason::budget, "a planner overran");
+    }
+    if (reply.error().code == io::Errc::unavailable) {
+      co_return fallback(FallbackReason::planner, reply.error().where);
+    }
+  }
+  if (!closing) entry->deadly_until = loop.now() + kDeadlyRest;
+  co_return fallback(FallbackReason::planner, "planners died of this request");
+}
+
+void PlannerPool::housekeeping() {
+  impl_->repositories.housekeeping();
+  for (const auto& planner : impl_->planners) {
+    if (const auto turn = planner->turn.try_acquire()) planner->flush_forgotten();
+  }
+}
+
+io::Task<void> PlannerPool::close() {
+  impl_->closing = true;
+  for (const auto& planner : impl_->planners) {
+    // The plan under way may end; those that wait find that it is over.
+    const io::Deadline patience = io::Deadline::after(impl_->loop.now(), kCloseGrace);
+    auto turn = co_await planner->turn.acquire({}, patience);
+    if (!turn) {
+      planner->kill();
+      turn = co_await planner->turn.acquire();
+    }
+    co_await planner->end();
+  }
+  co_await impl_->calls.join();
+  co_await impl_->repositories.close();
+}
+
+}  // namespace weir::git
