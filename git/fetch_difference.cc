@@ -1,5 +1,7 @@
 #include "git/fetch_difference.h"
 
+#include <algorithm>
+#include <functional>
 #include <queue>
 #include <utility>
 
@@ -7,6 +9,7 @@ namespace weir::git {
 namespace {
 
 constexpr unsigned kCommitsPerLook = 256;  // between two looks at the clock
+constexpr std::size_t kEdgesLookedAt = 2;  // for hints
 
 class Painting {
  public:
@@ -20,7 +23,7 @@ class Painting {
         queued_(store.empty_set()) {}
 
   io::Result<Difference> paint(std::span<const ObjectNumber> wants, std::size_t asked,
-                               std::span<const ObjectNumber> haves);
+                               std::span<const ObjectNumber> haves, PathHints* hints);
 
  private:
   io::Result<void> start(std::span<const ObjectNumber> tips, bool owned);
@@ -28,6 +31,7 @@ class Painting {
   io::Result<void> spread();
   io::Result<std::vector<ObjectNumber>> parents_of(ObjectNumber commit);
   io::Result<bool> meet_owned(std::span<const ObjectNumber> wants);
+  io::Result<void> look_at_edge(std::span<const ObjectNumber> edge, PathHints& hints);
 
   ObjectStore& store_;
   Reachability& reach_;
@@ -141,8 +145,27 @@ io::Result<bool> Painting::meet_owned(std::span<const ObjectNumber> wants) {
   return true;
 }
 
+// The newest commits of the edge are the likest to what is new.
+io::Result<void> Painting::look_at_edge(std::span<const ObjectNumber> edge, PathHints& hints) {
+  std::vector<std::pair<std::uint64_t, ObjectNumber>> newest;  // date, root tree
+  for (const ObjectNumber commit : edge) {
+    const io::Result<void> read = reach_.read_commit(commit, commit_);
+    if (!read) return read;
+    const io::Result<ObjectNumber> tree = reach_.number_of(commit_.tree);
+    if (!tree) return std::unexpected(tree.error());
+    newest.emplace_back(commit_.date_s, *tree);
+  }
+  std::ranges::sort(newest, std::greater());
+  if (newest.size() > kEdgesLookedAt) newest.resize(kEdgesLookedAt);
+  for (const auto& [date_s, tree] : newest) {
+    const io::Result<void> looked = hints.look_at_client(store_, tree);
+    if (!looked) return looked;
+  }
+  return {};
+}
+
 io::Result<Difference> Painting::paint(std::span<const ObjectNumber> wants, std::size_t asked,
-                                       std::span<const ObjectNumber> haves) {
+                                       std::span<const ObjectNumber> haves, PathHints* hints) {
   io::Result<void> done = start(haves, true);
   if (done) done = start(wants, false);
   if (done) done = spread();
@@ -176,7 +199,8 @@ io::Result<Difference> Painting::paint(std::span<const ObjectNumber> wants, std:
   ObjectSet& lacking = difference.lacking;
   lacking = difference.client_has;
   for (const ObjectNumber commit : fresh) lacking.add(commit);
-  done = reach_.add_snapshots(fresh, lacking, limits_);
+  done = reach_.add_snapshots(fresh, lacking, limits_, hints);
+  if (done && hints != nullptr) done = look_at_edge(difference.edge, *hints);
   if (!done) return std::unexpected(done.error());
   for (const ObjectNumber tag : wanted_tags_) lacking.add(tag);
   const io::Result<ObjectSet> wanted_others = reach_.closure(wanted_trees_, limits_);
@@ -191,8 +215,8 @@ io::Result<Difference> Painting::paint(std::span<const ObjectNumber> wants, std:
 io::Result<Difference> fetch_difference(ObjectStore& store, Reachability& reach,
                                         std::span<const ObjectNumber> wants, std::size_t asked,
                                         std::span<const ObjectNumber> haves, const ObjectSet& cut,
-                                        const WalkLimits& limits) {
-  return Painting(store, reach, cut, limits).paint(wants, asked, haves);
+                                        const WalkLimits& limits, PathHints* hints) {
+  return Painting(store, reach, cut, limits).paint(wants, asked, haves, hints);
 }
 
 }  // namespace weir::git

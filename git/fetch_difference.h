@@ -11,6 +11,7 @@
 
 #include "git/object_set.h"
 #include "git/object_store.h"
+#include "git/path_hints.h"
 #include "git/reachability.h"
 #include "io/error.h"
 
@@ -25,10 +26,11 @@ struct Difference {
 
 // `wants` and `haves`: canonical numbers of any type; the first `asked` of the wants decide about
 // Difference::ready. `cut`: commits whose parents the client does
-// not have (its shallow ones): there both sides end; empty for most. Errors: as Reachability.
+// not have (its shallow ones): there both sides end; empty for most. `hints`: null, or filled in
+// for what is lacking. Errors: as Reachability.
 io::Result<Difference> fetch_difference(ObjectStore& store, Reachability& reach,
                                         std::span<const ObjectNumber> wants, std::size_t asked,
                                         std::span<const ObjectNumber> haves, const ObjectSet& cut,
-                                        const WalkLimits& limits);
+                                        const WalkLimits& limits, PathHints* hints = nullptr);
 
 }  // namespace weir::git

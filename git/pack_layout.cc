@@ -8,10 +8,6 @@
 namespace weir::git {
 namespace {
 
-constexpr std::uint8_t kOfsDelta = 6;
-constexpr std::uint8_t kRefDelta = 7;
-constexpr unsigned kTypeShift = 4;
-
 std::span<const std::uint8_t> readable(const std::string& text) {
   return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
 }
@@ -29,45 +25,25 @@ void append_distance(std::string& out, std::uint64_t distance) {
   out.append(digits.data() + at, digits.size() - at);
 }
 
-void append_entry_header(std::string& out, ObjectType type, std::uint64_t size) {
-  auto byte = static_cast<std::uint8_t>(static_cast<unsigned>(type) << kTypeShift | (size & 0x0f));
-  size >>= 4;
-  while (size != 0) {
-    out.push_back(static_cast<char>(byte | 0x80));
-    byte = size & 0x7f;
-    size >>= 7;
-  }
-  out.push_back(static_cast<char>(byte));
-}
-
 }  // namespace
-
-const std::string* ReencodeStore::find(ObjectNumber number) const {
-  for (const auto* part : {&young_, &old_}) {
-    const auto found = part->find(number);
-    if (found != part->end()) return &found->second;
-  }
-  return nullptr;
-}
-
-void ReencodeStore::keep(ObjectNumber number, std::string entry) {
-  young_bytes_ += entry.size();
-  young_.emplace(number, std::move(entry));
-  if (young_bytes_ <= kReencodedBytesMax / 2) return;
-  old_ = std::exchange(young_, {});
-  young_bytes_ = 0;
-}
 
 io::Result<Recipe> PackLayout::make(ObjectSet objects) {
   if (const ObjectStore::StoredPack* const stored = whole_pack(objects)) {
     return send_whole(*stored);
+  }
+  if (options_.hints != nullptr) {
+    DeltaSearch search(store_, reencoded_, options_.client_has);
+    io::Result<FoundDeltas> found = search.find(objects, *options_.hints, options_.search);
+    if (!found) return std::unexpected(found.error());
+    found_ = std::move(*found);
   }
   const io::Result<void> added = add_bases(objects);
   if (!added) return std::unexpected(added.error());
   RecipeBuilder builder(store_.format());
   io::Result<void> placed;
   objects.for_each([&](ObjectNumber number) {
-    if (placed) placed = place(builder, objects, number);
+    turn_ = number;
+    if (placed) placed = place_with_bases(builder, objects, number);
   });
   if (!placed) return std::unexpected(placed.error());
   return builder.finish(counts_, std::nullopt);
@@ -106,6 +82,7 @@ io::Result<Recipe> PackLayout::send_whole(const ObjectStore::StoredPack& stored)
     PackLayout by_name(store_, reencoded_, options_);
     io::Result<void> placed;
     all.for_each([&](ObjectNumber number) {
+      by_name.turn_ = number;
       if (placed) placed = by_name.place(builder, all, number);
     });
     if (!placed) return std::unexpected(placed.error());
@@ -124,7 +101,7 @@ io::Result<void> PackLayout::add_bases(ObjectSet& objects) {
   io::Result<void> looked;
   objects.for_each([&](ObjectNumber number) {
     const ObjectStore::Place at = store_.place(number);
-    if (!looked || at.stored == nullptr) return;
+    if (!looked || at.stored == nullptr || found_.contains(number)) return;
     Pack& pack = *at.stored->pack;
     answer_bytes_ += pack.end_at(at.rank) - pack.offset_at(at.rank);
     const io::Result<std::uint32_t> base = pack.base_of(at.rank);
@@ -139,27 +116,42 @@ io::Result<void> PackLayout::add_bases(ObjectSet& objects) {
   if (!visible) return std::unexpected(visible.error());
   if (*visible == nullptr) return {};
   for (const ObjectNumber number : wanting) {
-    const io::Result<void> added = add_base(objects, **visible, store_.place(number));
+    const io::Result<void> added = add_base(objects, **visible, number);
     if (!added) return added;
   }
   return {};
 }
 
+// Whether an object stands on a delta that was searched for, directly or through others. What is
+// stored makes no circles; an extra base that stands upon such a delta could close one.
+bool PackLayout::stands_on_found(const ObjectSet& objects, ObjectNumber object) const {
+  if (found_.empty()) return false;
+  std::optional<ObjectNumber> at = object;
+  for (unsigned depth = 0; at && !found_.contains(*at) && depth < kDeltaChainMax; ++depth) {
+    at = base_in_answer(store_, found_, objects, *at);
+  }
+  return at.has_value();
+}
+
 io::Result<void> PackLayout::add_base(ObjectSet& objects, const ObjectSet& visible,
-                                      ObjectStore::Place delta) {
-  const io::Result<ObjectType> type = delta.stored->pack->type_at(delta.rank);
+                                      ObjectNumber delta) {
+  ObjectStore::Place at = store_.place(delta);
+  const io::Result<ObjectType> type = at.stored->pack->type_at(at.rank);
   if (!type) return std::unexpected(type.error());
   if (*type != ObjectType::blob) return {};
   const std::uint64_t extra_max =
       std::max(options_.extra_bytes_free, answer_bytes_ * options_.extra_percent_max / 100);
   std::vector<ObjectNumber> chain;
   std::uint64_t bytes = 0;
-  for (ObjectStore::Place at = delta;;) {
+  for (;;) {
     const io::Result<std::uint32_t> base = at.stored->pack->base_of(at.rank);
     if (!base) return std::unexpected(base.error());
     if (*base == kNoRank) break;
     const ObjectNumber number = store_.canonical(at.stored->first + *base);
-    if (objects.contains(number)) break;
+    if (objects.contains(number)) {
+      if (stands_on_found(objects, number)) return {};
+      break;
+    }
     if (options_.client_has != nullptr && options_.client_has->contains(number)) break;
     at = store_.place(number);
     if (at.stored == nullptr || !visible.contains(number)) return {};
@@ -173,9 +165,30 @@ io::Result<void> PackLayout::add_base(ObjectSet& objects, const ObjectSet& visib
   return {};
 }
 
+// A delta that was searched for may stand on an object that comes later: that one is placed first.
+io::Result<void> PackLayout::place_with_bases(RecipeBuilder& builder, const ObjectSet& objects,
+                                              ObjectNumber number) {
+  if (found_.empty()) return place(builder, objects, number);
+  if (early_.contains(number)) return {};
+  std::vector<ObjectNumber> chain{number};
+  while (const auto base = base_in_answer(store_, found_, objects, chain.back())) {
+    if (offset_of(*base)) break;
+    if (chain.size() > kDeltaChainMax) return io::fail(io::Errc::corrupt, "delta chain");
+    chain.push_back(*base);
+  }
+  for (; !chain.empty(); chain.pop_back()) {
+    const io::Result<void> placed = place(builder, objects, chain.back());
+    if (!placed) return placed;
+  }
+  return {};
+}
+
 io::Result<void> PackLayout::place(RecipeBuilder& builder, const ObjectSet& objects,
                                    ObjectNumber number) {
   ++counts_.objects;
+  if (const auto found = found_.find(number); found != found_.end()) {
+    return place_found(builder, number, found->second);
+  }
   const ObjectStore::Place at = store_.place(number);
   if (at.stored == nullptr) return place_anew(builder, number);
   const io::Result<std::uint32_t> base = at.stored->pack->base_of(at.rank);
@@ -214,16 +227,7 @@ io::Result<void> PackLayout::place_delta(RecipeBuilder& builder, const ObjectSet
   }
   std::string header(reinterpret_cast<const char*>(pack.bytes().data()) + entry->offset,
                      entry->header_bytes);
-  const bool by_distance = base_offset && options_.ofs_delta;
-  const unsigned kind = by_distance ? kOfsDelta : kRefDelta;
-  header[0] =
-      static_cast<char>((static_cast<std::uint8_t>(header[0]) & 0x8f) | (kind << kTypeShift));
-  if (by_distance) {
-    append_distance(header, here - *base_offset);
-  } else {
-    const ObjectId id = store_.id(base);
-    header.append(reinterpret_cast<const char*>(id.hash.data()), id.bytes);
-  }
+  append_reference(header, base, here, base_offset);
   note(number, here, false);
   ++counts_.reused;
   builder.add_literal(readable(header));
@@ -243,25 +247,59 @@ void PackLayout::place_as_stored(RecipeBuilder& builder, ObjectNumber number,
 io::Result<void> PackLayout::place_anew(RecipeBuilder& builder, ObjectNumber number) {
   note(number, builder.offset(), false);
   ++counts_.reencoded;
-  if (const std::string* const kept = reencoded_.find(number)) {
-    literal_bytes_ += kept->size();
-    if (literal_bytes_ > kLayoutLiteralBytesMax) return io::fail(io::Errc::limit, "literals");
-    builder.add_literal(readable(*kept));
-    return {};
+  if (const ReencodeStore::Entry kept = reencoded_.find(number, kNoObject)) {
+    return add_literal(builder, *kept);
   }
   const io::Result<ObjectContent> content = store_.read(number);
   if (!content) return std::unexpected(content.error());
   std::string entry;
-  append_entry_header(entry, content->type, content->bytes->size());
+  append_entry_header(entry, static_cast<unsigned>(content->type), content->bytes->size());
   deflater_.deflate(content->span(), entry);
-  literal_bytes_ += entry.size();
+  return add_literal(builder, *reencoded_.keep(number, kNoObject, std::move(entry)));
+}
+
+io::Result<void> PackLayout::place_found(RecipeBuilder& builder, ObjectNumber number,
+                                         const FoundDelta& delta) {
+  ++counts_.deltas;
+  ++counts_.reencoded;
+  const std::uint64_t here = builder.offset();
+  note(number, here, false);
+  std::string entry;
+  std::size_t header_bytes = 1;
+  while ((static_cast<std::uint8_t>((*delta.entry)[header_bytes - 1]) & 0x80) != 0) ++header_bytes;
+  entry.assign(*delta.entry, 0, header_bytes);
+  append_reference(entry, delta.base, here, offset_of(delta.base));
+  entry.append(*delta.entry, header_bytes);
+  return add_literal(builder, entry);
+}
+
+// Completes the header of a delta that begins at `here`.
+void PackLayout::append_reference(std::string& header, ObjectNumber base, std::uint64_t here,
+                                  std::optional<std::uint64_t> base_offset) const {
+  const bool by_distance = base_offset && options_.ofs_delta;
+  const unsigned type = by_distance ? kOfsDelta : kRefDelta;
+  header[0] =
+      static_cast<char>((static_cast<std::uint8_t>(header[0]) & 0x8f) | (type << kEntryTypeShift));
+  if (by_distance) {
+    append_distance(header, here - *base_offset);
+  } else {
+    const ObjectId id = store_.id(base);
+    header.append(reinterpret_cast<const char*>(id.hash.data()), id.bytes);
+  }
+}
+
+io::Result<void> PackLayout::add_literal(RecipeBuilder& builder, const std::string& bytes) {
+  literal_bytes_ += bytes.size();
   if (literal_bytes_ > kLayoutLiteralBytesMax) return io::fail(io::Errc::limit, "literals");
-  builder.add_literal(readable(entry));
-  reencoded_.keep(number, std::move(entry));
+  builder.add_literal(readable(bytes));
   return {};
 }
 
 void PackLayout::note(ObjectNumber number, std::uint64_t offset, bool as_stored) {
+  if (number != turn_) {
+    early_.emplace(number, offset);
+    return;
+  }
   if (as_stored && !runs_.empty() && number != 0) {
     Run& run = runs_.back();
     const ObjectStore::Place first = store_.place(run.first);
@@ -278,6 +316,7 @@ void PackLayout::note(ObjectNumber number, std::uint64_t offset, bool as_stored)
 }
 
 std::optional<std::uint64_t> PackLayout::offset_of(ObjectNumber number) const {
+  if (const auto early = early_.find(number); early != early_.end()) return early->second;
   auto after =
       std::upper_bound(runs_.begin(), runs_.end(), number,
                        [](ObjectNumber value, const Run& run) { return value < run.first; });

@@ -5,13 +5,15 @@
 //  is
 //    written anew where the distance changed or the client takes no distances;
 //  - as a delta of something the client has (a thin pack);
+//  - as a delta that was searched for (DeltaSearch), if it would have to be sent whole else;
 //  - as stored, with a blob the client did not ask for but may see as its base, while such extra
 //    bytes stay below a share of the answer. Never trees or commits: clients check that what they
 //    got is closed;
 //  - else inflated and deflated anew, which is kept for the next answer (ReencodeStore).
 // A pack that is the answer exactly is sent as it is, its trailer known. Every delta's base comes
-// earlier in the answer, or is in the same pack of ours, or is proved to be the client's. One
-// thread; planner processes and tests only. Format: gitformat-pack(5).
+// earlier in the answer (out of the order of numbers where a searched delta wants that), or is in
+// the same pack of ours, or is proved to be the client's. One thread; planner processes and tests
+// only. Format: gitformat-pack(5).
 
 #include <cstdint>
 #include <functional>
@@ -21,30 +23,19 @@
 #include <utility>
 #include <vector>
 
+#include "git/delta_search.h"
 #include "git/object_codec.h"
 #include "git/object_set.h"
 #include "git/object_store.h"
+#include "git/path_hints.h"
 #include "git/recipe.h"
+#include "git/reencode_store.h"
 #include "io/error.h"
 
 namespace weir::git {
 
-inline constexpr std::uint64_t kReencodedBytesMax = 32UL * 1024 * 1024;  // kept
 // Of one answer; more is git's business.
 inline constexpr std::uint64_t kLayoutLiteralBytesMax = 192UL * 1024 * 1024;
-
-// Objects deflated anew, as pack entries, by number; the store's lifetime. Oldest half leaves when
-// full.
-class ReencodeStore {
- public:
-  // Null: not there.
-  const std::string* find(ObjectNumber number) const;
-  void keep(ObjectNumber number, std::string entry);
-
- private:
-  std::unordered_map<ObjectNumber, std::string> young_, old_;
-  std::uint64_t young_bytes_ = 0;
-};
 
 struct LayoutOptions {
   bool ofs_delta = false;
@@ -55,6 +46,8 @@ struct LayoutOptions {
   std::function<io::Result<const ObjectSet*>()> visible;
   unsigned extra_percent_max = 12;             // of the answer's bytes
   std::uint64_t extra_bytes_free = 64 * 1024;  // and so many in any case
+  const PathHints* hints = nullptr;            // null: no deltas are searched
+  SearchLimits search;
 };
 
 class PackLayout {
@@ -76,12 +69,20 @@ class PackLayout {
   const ObjectStore::StoredPack* whole_pack(const ObjectSet& objects) const;
   io::Result<Recipe> send_whole(const ObjectStore::StoredPack& stored) const;
   io::Result<void> add_bases(ObjectSet& objects);
-  io::Result<void> add_base(ObjectSet& objects, const ObjectSet& visible, ObjectStore::Place delta);
+  io::Result<void> add_base(ObjectSet& objects, const ObjectSet& visible, ObjectNumber delta);
+  bool stands_on_found(const ObjectSet& objects, ObjectNumber object) const;
+  io::Result<void> place_with_bases(RecipeBuilder& builder, const ObjectSet& objects,
+                                    ObjectNumber number);
   io::Result<void> place(RecipeBuilder& builder, const ObjectSet& objects, ObjectNumber number);
+  io::Result<void> place_found(RecipeBuilder& builder, ObjectNumber number,
+                               const FoundDelta& delta);
   io::Result<void> place_delta(RecipeBuilder& builder, const ObjectSet& objects,
                                ObjectNumber number, const ObjectStore::Place& at,
                                ObjectNumber base);
   io::Result<void> place_anew(RecipeBuilder& builder, ObjectNumber number);
+  io::Result<void> add_literal(RecipeBuilder& builder, const std::string& bytes);
+  void append_reference(std::string& header, ObjectNumber base, std::uint64_t here,
+                        std::optional<std::uint64_t> base_offset) const;
   void place_as_stored(RecipeBuilder& builder, ObjectNumber number, const ObjectStore::Place& at);
   void note(ObjectNumber number, std::uint64_t offset, bool as_stored);
   // Where in the answer a number placed already begins.
@@ -91,7 +92,11 @@ class PackLayout {
   ReencodeStore& reencoded_;
   LayoutOptions options_;
   Deflater deflater_;
-  std::vector<Run> runs_;
+  FoundDeltas found_;
+  ObjectNumber turn_ = 0;  // whose turn it is in the order of numbers
+  std::vector<Run> runs_;  // ascending
+  std::unordered_map<ObjectNumber, std::uint64_t>
+      early_;  // offsets of those placed before their turn
   RecipeCounts counts_;
   std::uint64_t answer_bytes_ = 0;
   std::uint64_t extra_bytes_ = 0;

@@ -182,11 +182,12 @@ io::Result<void> Reachability::walk_commits(std::vector<ObjectNumber> pending, O
 }
 
 io::Result<void> Reachability::add_tree(ObjectNumber root, ObjectSet& into,
-                                        const WalkLimits& limits) {
+                                        const WalkLimits& limits, PathHints* hints) {
   if (!into.insert(root)) return {};
-  std::vector<ObjectNumber> pending{root};
+  if (hints != nullptr) hints->note(root, PathHints::kRoot);
+  std::vector<std::pair<ObjectNumber, PathHints::Path>> pending{{root, PathHints::kRoot}};
   while (!pending.empty()) {
-    const ObjectNumber number = pending.back();
+    const auto [number, path] = pending.back();
     pending.pop_back();
     if (++trees_read_ > limits.trees_max) return io::fail(io::Errc::limit, "trees of a walk");
     if (trees_read_ % kStepsPerLook == 0 && limits.expired && limits.expired()) {
@@ -201,7 +202,13 @@ io::Result<void> Reachability::add_tree(ObjectNumber root, ObjectSet& into,
       if (entry.kind == TreeEntryKind::submodule) continue;
       const io::Result<ObjectNumber> child = number_of(id_from(entry.hash, store_.format()));
       if (!child) return std::unexpected(child.error());
-      if (into.insert(*child) && entry.kind == TreeEntryKind::tree) pending.push_back(*child);
+      if (!into.insert(*child)) continue;
+      PathHints::Path here = PathHints::kNoPath;
+      if (hints != nullptr) {
+        here = hints->child(path, entry.name);
+        hints->note(*child, here);
+      }
+      if (entry.kind == TreeEntryKind::tree) pending.emplace_back(*child, here);
     }
     if (reader.malformed()) return io::fail(io::Errc::corrupt, "tree");
   }
@@ -237,20 +244,20 @@ io::Result<void> Reachability::extend(ObjectSet& set, std::span<const ObjectNumb
   io::Result<void> walked = walk_commits(std::move(commits), set, fresh, met, limits);
   if (walked) walked = add_snapshots(fresh, set, limits);
   for (const ObjectNumber tree : trees) {
-    if (walked) walked = add_tree(tree, set, limits);
+    if (walked) walked = add_tree(tree, set, limits, nullptr);
   }
   return walked;
 }
 
 io::Result<void> Reachability::add_snapshots(std::span<const ObjectNumber> commits, ObjectSet& into,
-                                             const WalkLimits& limits) {
+                                             const WalkLimits& limits, PathHints* hints) {
   Commit commit;
   for (const ObjectNumber number : commits) {
     io::Result<void> done = read_commit(number, commit);
     if (!done) return done;
     const io::Result<ObjectNumber> tree = number_of(commit.tree);
     if (!tree) return std::unexpected(tree.error());
-    done = add_tree(*tree, into, limits);
+    done = add_tree(*tree, into, limits, hints);
     if (!done) return done;
   }
   return {};

@@ -15,6 +15,7 @@
 #include "git/object_id.h"
 #include "git/object_set.h"
 #include "git/object_store.h"
+#include "git/path_hints.h"
 #include "git/reachability_bitmap.h"
 #include "io/clock.h"
 #include "io/error.h"
@@ -39,8 +40,9 @@ class Reachability {
   io::Result<void> extend(ObjectSet& closed, std::span<const ObjectNumber> tips, ObjectSet& met,
                           const WalkLimits& limits);
   // The trees of these commits with all they hold, added to `into`; parents are not followed.
+  // `hints`, if any, are told what was new, and where.
   io::Result<void> add_snapshots(std::span<const ObjectNumber> commits, ObjectSet& into,
-                                 const WalkLimits& limits);
+                                 const WalkLimits& limits, PathHints* hints = nullptr);
   // What a tag points at in the end, through all tags between, which are handed to `on_tag`; any
   // other object is itself.
   io::Result<ObjectNumber> peel(ObjectNumber number,
@@ -62,7 +64,8 @@ class Reachability {
   io::Result<void> walk_commits(std::vector<ObjectNumber> pending, ObjectSet& into,
                                 std::vector<ObjectNumber>& fresh, ObjectSet& met,
                                 const WalkLimits& limits);
-  io::Result<void> add_tree(ObjectNumber tree, ObjectSet& into, const WalkLimits& limits);
+  io::Result<void> add_tree(ObjectNumber tree, ObjectSet& into, const WalkLimits& limits,
+                            PathHints* hints);
 
   ObjectStore& store_;
   std::unique_ptr<ReachabilityBitmap> bitmap_;

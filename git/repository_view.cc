@@ -12,6 +12,7 @@
 #include "git/object_store.h"
 #include "git/object_text.h"
 #include "git/pack_layout.h"
+#include "git/path_hints.h"
 #include "git/reachability.h"
 #include "git/shallow_boundary.h"
 #include "git/visible_commits.h"
@@ -22,6 +23,7 @@ namespace {
 constexpr std::size_t kVisibleSetsMax = 2;  // the refs as they are, and as they were
 constexpr unsigned kTagChainMax = 64;
 constexpr unsigned kExtraPercentMax = 12;
+constexpr std::uint64_t kFastSearchBytesMax = 8UL * 1024 * 1024;
 
 struct VisibleSet {
   std::string digest;
@@ -39,6 +41,7 @@ struct SeenCommits {
 struct Selection {
   ObjectSet objects;
   std::optional<ObjectSet> client_has;
+  std::optional<PathHints> hints;  // where deltas are to be searched
 };
 
 bool is_blob_limit(const ObjectFilter& filter) {
@@ -254,7 +257,7 @@ io::Result<std::optional<Selection>> RepositoryView::Impl::select(
     if (!shallow) {
       io::Result<ObjectSet> objects = select_all(request, visible, wants, limits);
       if (!objects) return std::unexpected(objects.error());
-      return Selection{std::move(*objects), std::nullopt};
+      return Selection{std::move(*objects), std::nullopt, std::nullopt};
     }
   }
   std::vector<ObjectNumber> all_wants(wants.begin(), wants.end());
@@ -264,14 +267,18 @@ io::Result<std::optional<Selection>> RepositoryView::Impl::select(
         move_boundary(request, visible, limits, all_wants, *common, cut, reply);
     if (!moved) return std::unexpected(moved.error());
   }
-  io::Result<Difference> difference =
-      fetch_difference(*store, *reach, all_wants, wants.size(), *common, cut, limits);
+  std::optional<PathHints> hints;
+  if (!common->empty() && request.filter.none() && request.level <= PlanLevel::fast) {
+    hints.emplace();
+  }
+  io::Result<Difference> difference = fetch_difference(
+      *store, *reach, all_wants, wants.size(), *common, cut, limits, hints ? &*hints : nullptr);
   if (!difference) return std::unexpected(difference.error());
   reply.ready = difference->ready;
   if (!request.done && !request.haves.empty() && (!reply.ready || request.wait_for_done)) {
     return std::nullopt;
   }
-  Selection selection{std::move(difference->lacking), std::nullopt};
+  Selection selection{std::move(difference->lacking), std::nullopt, std::move(hints)};
   if (!common->empty()) selection.client_has = std::move(difference->client_has);
   return selection;
 }
@@ -389,6 +396,11 @@ io::Result<void> RepositoryView::Impl::plan(const PlanRequest& request, const Vi
   if (request.include_tag) {
     const io::Result<void> added = add_tags(visible, selection.objects);
     if (!added) return added;
+  }
+  if (selection.hints) {
+    options.hints = &*selection.hints;
+    options.search.expired = limits.expired;
+    if (request.level != PlanLevel::best) options.search.answer_bytes_max = kFastSearchBytesMax;
   }
   PackLayout layout(*store, reencoded, std::move(options));
   io::Result<Recipe> recipe = layout.make(std::move(selection.objects));

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <random>
 #include <set>
 #include <sstream>
 #include <string>
@@ -75,6 +76,40 @@ class RepositoryViewTest : public testing::Test {
     return *ObjectId::from_hex(repository_.git("rev-parse " + name));
   }
   PlanReply ask(const PlanRequest& request) { return view_->plan(request, visible_); }
+
+  // What a client that has `have` makes of a pack; true if it has all of `want` then.
+  bool completes(const PlanReply& reply, const std::string& have, const std::string& want,
+                 const std::string& fix) {
+    EXPECT_EQ(reply.status, PlanStatus::planned) << reply.problem;
+    if (reply.status != PlanStatus::planned) return false;
+    const std::string client = repository_.folder() + "/client.git";
+    repository_.run("rm -rf " + client + "; git init -q --bare " + client);
+    repository_.git("push -q " + client + " " + have + ":refs/heads/has");
+    repository_.run("git -C " + client + " index-pack --stdin " + fix,
+                    pack_of(reply.recipe, *files_));
+    repository_.run("git -C " + client + " update-ref refs/heads/got " + id(want).to_hex());
+    repository_.run("git -C " + client + " fsck --strict 2>&1");
+    const Names got = names_in(repository_.run("git -C " + client + " rev-list --objects got"));
+    return got == reached(want);
+  }
+  // Commits `count` versions of a file that no deflate makes small, each with one line more.
+  void grow_a_large_file(unsigned count) {
+    std::mt19937 random(1);
+    std::string large, stream;
+    while (large.size() < 200'000) large += std::to_string(random()) + "\n";
+    const auto line = [&stream](const std::string& text) { stream += text + "\n"; };
+    for (unsigned i = 1; i <= count; ++i) {
+      large += std::to_string(i) + "\n";
+      line("commit refs/heads/main");
+      line("committer a <a@b> 1700000100 +0000");
+      line("data 0");
+      if (i == 1) line("from refs/heads/main^0");
+      line("M 100644 inline large");
+      line("data " + std::to_string(large.size()));
+      line(large);
+    }
+    repository_.git("fast-import --quiet", stream);
+  }
 
   // The objects of a planned pack. `check`: --strict where it must be closed, too.
   Names objects_of(const PlanReply& reply, const std::string& check = "--fsck-objects") {
@@ -185,6 +220,57 @@ TEST_F(RepositoryViewTest, sends_what_a_client_lacks) {
     EXPECT_TRUE(reply.ready);
     expect_objects(reply, reached("main --not main~5"), "--fsck-objects");
   }
+}
+
+TEST_F(RepositoryViewTest, completes_a_client_by_thin_packs_and_by_others_at_each_level) {
+  grow_a_large_file(3);
+  for (const char* repack : {"repack -dq", "repack -adfqb --depth=2"}) {
+    repository_.git(repack);
+    look();
+    for (unsigned how = 0; how < 6; ++how) {
+      PlanRequest request{.wants = {id("main")}, .haves = {id("main~9")}};
+      request.thin_pack = (how & 1) != 0;
+      request.ofs_delta = (how & 2) != 0;
+      if (how >= 4) request.level = PlanLevel::cheapest;
+      const char* const fix = request.thin_pack ? "--fix-thin" : "";
+      EXPECT_TRUE(completes(ask(request), "main~9", "main", fix)) << repack << how;
+    }
+  }
+}
+
+TEST_F(RepositoryViewTest, sends_a_new_version_as_a_delta_of_what_the_client_has) {
+  grow_a_large_file(2);
+  repository_.git("repack -adfqb");  // stores the newest version whole
+  look();
+  PlanRequest request{.wants = {id("main")}, .haves = {id("main~1")}};
+  request.thin_pack = true;
+  const PlanReply small = ask(request);
+  EXPECT_LT(small.recipe.pack_bytes(), 1000U);
+  EXPECT_TRUE(completes(small, "main~1", "main", "--fix-thin"));
+  EXPECT_EQ(pack_of(ask(request).recipe, *files_), pack_of(small.recipe, *files_));
+  request.level = PlanLevel::cheapest;
+  EXPECT_GT(ask(request).recipe.pack_bytes(), 50'000U);
+  request.level = PlanLevel::best;
+  request.thin_pack = false;
+  EXPECT_GT(ask(request).recipe.pack_bytes(), 50'000U);
+}
+
+TEST_F(RepositoryViewTest, sends_versions_of_a_file_as_a_chain_of_bounded_length) {
+  grow_a_large_file(70);
+  repository_.run("cd " + repository_.path() +
+                  " && mv objects/pack/*.pack . 2>/dev/null; rm -f objects/pack/*; "
+                  "for p in *.pack; do [ -f $p ] && git unpack-objects -q < $p; rm -f $p; done");
+  look();
+  PlanRequest request{.wants = {id("main")}, .haves = {id("main~71")}};
+  const PlanReply reply = ask(request);
+  EXPECT_TRUE(completes(reply, "main~71", "main", ""));
+  EXPECT_LT(reply.recipe.pack_bytes(), 1'000'000U);
+  const std::string chains = repository_.run(
+      "cd " + repository_.folder() +
+      "/client.git/objects/pack && for i in *.idx; do git verify-pack -v $i; done | awk "
+      "'/^[0-9a-f]+ blob/ && NF > 6 { if ($6 > deepest) deepest = $6 } END { print deepest }'");
+  EXPECT_GT(std::stoul(chains), 10U);
+  EXPECT_LE(std::stoul(chains), 50U);
 }
 
 TEST_F(RepositoryViewTest, asks_for_more_haves_until_they_say_enough) {
