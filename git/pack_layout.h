@@ -1,9 +1,8 @@
 #pragma once
 // PackLayout: how each object of an answer is sent, and the recipe that says so. In the order of
 // numbers, which is the order of the packs on disk:
-//  - as stored, when it is whole or a delta of something in the answer; the reference to the base
-//  is
-//    written anew where the distance changed or the client takes no distances;
+//  - as stored, when it is whole or a delta of something in the answer; the reference to its base
+//    is written anew where the distance changed or the client takes no distances;
 //  - as a delta of something the client has (a thin pack);
 //  - as a delta that was searched for (DeltaSearch), if it would have to be sent whole else;
 //  - as stored, with a blob the client did not ask for but may see as its base, while such extra
