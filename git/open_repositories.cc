@@ -9,7 +9,7 @@
 namespace weir::git {
 namespace {
 
-constexpr std::size_t kLookWaitersMax = 4096;  // > plans that a pool takes
+constexpr std::size_t kWaitersMax = 16 * 1024;  // as many calls as a pool takes
 
 struct Counters {
   io::Gauge open = io::Metrics::instance().gauge("weir_planner_open_repositories", "",
@@ -38,15 +38,17 @@ bool is_lasting(io::Errc code) {
 
 OpenRepositories::Entry::Entry(std::shared_ptr<const Repository> its_repository,
                                ObjectFormat its_format)
-    : repository(std::move(its_repository)), format(its_format), look(1, kLookWaitersMax) {}
+    : repository(std::move(its_repository)),
+      format(its_format),
+      look(1, kWaitersMax),
+      learning(1, kWaitersMax) {}
 
 OpenRepositories::OpenRepositories(io::EventLoop& loop, io::BlockingPool& blocking,
-                                   std::vector<std::string> roots,
-                                   std::function<void(std::uint64_t)> closed)
+                                   std::vector<std::string> roots, Changed changed)
     : loop_(loop),
       blocking_(blocking),
       roots_(std::make_shared<const std::vector<std::string>>(std::move(roots))),
-      closed_(std::move(closed)) {
+      changed_(std::move(changed)) {
   counters();
 }
 
@@ -69,15 +71,21 @@ std::shared_ptr<OpenRepositories::Entry> OpenRepositories::find(
   return entries_.front();
 }
 
+bool OpenRepositories::looked_lately(const Entry& entry) const {
+  return entry.looked_at && loop_.now() - *entry.looked_at < kLookEvery;
+}
+
+void OpenRepositories::look_if_due(const std::shared_ptr<Entry>& entry) {
+  if (!closing_ && !looked_lately(*entry)) start_look(entry);  // unless somebody looks
+}
+
 io::Task<io::Result<OpenRepositories::Files>> OpenRepositories::files_of(
     std::shared_ptr<Entry> entry, io::StopToken stop, io::Deadline deadline) {
   for (;;) {
     if (closing_) co_return io::fail(io::Errc::closed, "object files");
-    const bool fresh = entry->looked_at && loop_.now() - *entry->looked_at < kLookEvery;
-    const bool looking = entry->look.available() == 0;
-    if (!fresh && !looking) start_look(entry);
+    look_if_due(entry);
     if (entry->files != nullptr) co_return entry->files;
-    if (fresh && entry->failure) co_return std::unexpected(*entry->failure);
+    if (looked_lately(*entry) && entry->failure) co_return std::unexpected(*entry->failure);
     const auto turn = co_await entry->look.acquire(stop, deadline);
     if (!turn) co_return std::unexpected(turn.error());
   }
@@ -140,7 +148,9 @@ void OpenRepositories::set_files(Entry& entry, Files files) {
     counters().open.add((entry.files != nullptr ? 1 : 0) - (old != nullptr ? 1 : 0));
   }
   if (old == nullptr) return;
-  if (entry.files == nullptr || entry.files->number() != old->number()) closed_(old->number());
+  if (entry.files == nullptr || entry.files->number() != old->number()) {
+    changed_(entry.repository->id, *old, entry.files.get());
+  }
 }
 
 void OpenRepositories::evict_beyond_bounds() {

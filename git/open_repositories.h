@@ -45,7 +45,8 @@ class OpenRepositories {
     std::optional<io::Error> failure;  // of the last look
     std::optional<io::Instant> looked_at;
     io::Instant used_at;
-    io::AsyncSemaphore look;  // held while somebody looks
+    io::AsyncSemaphore look;      // held while somebody looks
+    io::AsyncSemaphore learning;  // held while somebody makes the digest
     // The digest of what a snapshot shows (VisibleTips), of the last one used.
     std::weak_ptr<const RefSnapshot> digest_of;
     std::string digest;
@@ -54,12 +55,16 @@ class OpenRepositories {
     Entry(std::shared_ptr<const Repository> its_repository, ObjectFormat its_format);
   };
 
-  // `closed`: is called with the number of each set that is not used for new plans any more.
+  // Is called with each set that is not used for new plans any more, and with the one that is.
+  using Changed =
+      std::function<void(const RepositoryId&, const RepositoryFiles& old, const RepositoryFiles*)>;
   OpenRepositories(io::EventLoop& loop, io::BlockingPool& blocking, std::vector<std::string> roots,
-                   std::function<void(std::uint64_t)> closed);
+                   Changed changed);
 
   std::shared_ptr<Entry> find(const std::shared_ptr<const Repository>& repository,
                               ObjectFormat format);
+  // In the background.
+  void look_if_due(const std::shared_ptr<Entry>& entry);
   // Opens them if need be. Errors: cancelled, deadline_exceeded, and those of opening.
   io::Task<io::Result<Files>> files_of(std::shared_ptr<Entry> entry, io::StopToken stop,
                                        io::Deadline deadline);
@@ -72,6 +77,7 @@ class OpenRepositories {
   io::Task<void> close();
 
  private:
+  bool looked_lately(const Entry& entry) const;
   void start_look(const std::shared_ptr<Entry>& entry);
   io::Task<void> run_look(std::shared_ptr<Entry> entry, io::AsyncSemaphore::Units turn);
   void set_files(Entry& entry, Files files);
@@ -82,7 +88,7 @@ class OpenRepositories {
   io::EventLoop& loop_;
   io::BlockingPool& blocking_;
   const std::shared_ptr<const std::vector<std::string>> roots_;
-  const std::function<void(std::uint64_t)> closed_;
+  const Changed changed_;
   List entries_;  // most recently used first
   std::unordered_map<RepositoryId, List::iterator, RepositoryIdHash> by_id_;
   bool closing_ = false;

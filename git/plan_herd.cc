@@ -113,6 +113,7 @@ io::Task<void> PlanHerd::close() {
   const auto flights = std::exchange(flights_, {});
   for (const auto& [key, flight] : flights) flight->stop.request_stop();
   co_await scope_.join();
+  cache_.clear();
 }
 
 }  // namespace weir::git

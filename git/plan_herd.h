@@ -31,7 +31,7 @@ class PlanHerd {
   io::Task<io::Result<Planned>> plan(std::shared_ptr<const Repository> repository, PlanKeys keys,
                                      Planner planner, io::StopToken stop, io::Deadline deadline);
   RecipeCache& cache() { return cache_; }
-  // Cancels the plans under way and waits for them.
+  // Cancels the plans under way, waits for them and forgets everything; before the loop ends.
   io::Task<void> close();
 
  private:

@@ -6,6 +6,7 @@
 
 #include "git/loop_waiter.h"
 #include "git/open_repositories.h"
+#include "git/plan_herd.h"
 #include "git/planner.h"
 #include "io/check.h"
 #include "io/metrics.h"
@@ -20,7 +21,7 @@ constexpr io::Duration kOverrunGrace = std::chrono::milliseconds(500);
 
 struct Counters {
   io::Counter plans =
-      io::Metrics::instance().counter("weir_planner_plans_total", "", "Plans asked for");
+      io::Metrics::instance().counter("weir_planner_plans_total", "", "Plans asked of planners");
   io::Counter retries = io::Metrics::instance().counter(
       "weir_planner_retries_total", "", "Plans asked again of a fresh planner after one died");
   io::Counter refused = io::Metrics::instance().counter(
@@ -72,6 +73,8 @@ struct Call {
   std::shared_ptr<const RefSnapshot> snapshot;
   PlanRequest request;
   io::Deadline deadline;
+  std::string tips_digest;                    // of what the snapshot shows
+  std::optional<PlannerPacket> tips;          // if it had to be made for the digest
   LoopWaiter waiter;                          // of the asker's loop
   io::StopSource given_up;                    // of the owner's
   std::optional<io::Result<Planned>> result;  // written before the waiter is woken
@@ -88,9 +91,13 @@ struct PlannerPool::Impl {
         blocking(its_blocking),
         directory(its_directory),
         options(std::move(its_options)),
-        repositories(loop, blocking, options.roots, [this](std::uint64_t view) {
-          for (const auto& planner : planners) planner->forget(view);
-        }) {
+        herd(loop, options.recipe_cache_bytes_max),
+        repositories(
+            loop, blocking, options.roots,
+            [this](const RepositoryId& id, const RepositoryFiles& old, const RepositoryFiles* now) {
+              for (const auto& planner : planners) planner->forget(old.number());
+              herd.cache().files_changed(id, now);
+            }) {
     counters();
     for (int i = 0; i < std::max(1, options.planners); ++i) {
       planners.push_back(std::make_unique<Planner>(loop, launcher, blocking, options));
@@ -105,19 +112,23 @@ struct PlannerPool::Impl {
 
   void accept(std::shared_ptr<Call> call);
   io::Task<void> run(std::shared_ptr<Call> call);
-  io::Task<io::Result<Planned>> answer(Call& call, io::StopToken stop);
+  io::Task<io::Result<Planned>> answer(std::shared_ptr<Call> call, io::StopToken stop);
+  io::Task<io::Result<void>> learn_digest(const Entry& entry, Call& call, io::StopToken stop);
+  io::Task<io::Result<PlanKeys>> keys_of(const Call& call);
+  // Whatever is known; `call` is one of those who wait for it.
+  io::Task<io::Result<Planned>> plan_anew(std::shared_ptr<Call> call, Entry entry,
+                                          io::StopToken stop, io::Deadline deadline);
   // With `files`; a planner that dies is replaced once.
-  io::Task<io::Result<Planned>> ask(const Call& call, Entry entry, OpenRepositories::Files files,
-                                    io::StopToken stop);
-  io::Task<io::Result<void>> learn_digest(Entry entry, PlannerQuestion& question);
+  io::Task<io::Result<Planned>> ask(Call& call, Entry entry, OpenRepositories::Files files,
+                                    io::StopToken stop, io::Deadline deadline);
 
   io::EventLoop& loop;
   io::BlockingPool& blocking;
   PlannerDirectory& directory;
   const PlannerPoolOptions options;
   std::vector<std::unique_ptr<Planner>> planners;
+  PlanHerd herd;
   OpenRepositories repositories;
-  std::size_t queued = 0;
   bool closing = false;
   io::TaskScope calls;
 };
@@ -157,7 +168,7 @@ io::Task<io::Result<Planned>> PlannerPool::plan(std::shared_ptr<const Repository
 }
 
 void PlannerPool::Impl::accept(std::shared_ptr<Call> call) {
-  if (closing || queued >= kPlansQueuedMax) {
+  if (closing || calls.running() >= static_cast<std::int64_t>(kPlanCallsMax)) {
     if (closing) {
       call->result = fallback(FallbackReason::planner, "the planners have ended");
     } else {
@@ -170,19 +181,64 @@ void PlannerPool::Impl::accept(std::shared_ptr<Call> call) {
 }
 
 io::Task<void> PlannerPool::Impl::run(std::shared_ptr<Call> call) {
-  counters().plans.add();
-  ++queued;
-  call->result = co_await answer(*call, io::StopToken(call->given_up));
-  --queued;
+  call->result = co_await answer(call, io::StopToken(call->given_up));
   LoopWaiter::wake({call, &call->waiter});
 }
 
-io::Task<io::Result<Planned>> PlannerPool::Impl::answer(Call& call, io::StopToken stop) {
-  const Entry entry = repositories.find(call.repository, call.snapshot->format());
+io::Task<io::Result<Planned>> PlannerPool::Impl::answer(std::shared_ptr<Call> call,
+                                                        io::StopToken stop) {
+  const Entry entry = repositories.find(call->repository, call->snapshot->format());
+  // Also if the answer is known: what git has deleted is not to be held for its sake.
+  repositories.look_if_due(entry);
+  const auto learned = co_await learn_digest(entry, *call, stop);
+  if (!learned && ends_the_wait(learned.error().code)) co_return std::unexpected(learned.error());
+  if (!learned) co_return fallback(FallbackReason::planner, learned.error().where);
+  const auto keys = co_await keys_of(*call);
+  if (!keys) co_return fallback(FallbackReason::planner, keys.error().where);
+  auto planner = [this, call, entry](io::StopToken until_left, io::Deadline deadline) {
+    return plan_anew(call, entry, until_left, deadline);
+  };
+  auto planning = herd.plan(call->repository, *keys, std::move(planner), stop, call->deadline);
+  auto planned = co_await std::move(planning);
+  // It left while the plan was made.
+  if (entry->files == nullptr) herd.cache().files_changed(call->repository->id, nullptr);
+  co_return planned;
+}
+
+// Made by one of those who ask for it: it may have to be made from a million refs.
+io::Task<io::Result<void>> PlannerPool::Impl::learn_digest(const Entry& entry, Call& call,
+                                                           io::StopToken stop) {
+  if (entry->digest_of.lock() != call.snapshot) {
+    const auto turn = co_await entry->learning.acquire(stop, call.deadline);
+    if (!turn) co_return std::unexpected(turn.error());
+    if (entry->digest_of.lock() != call.snapshot) {
+      auto made = co_await make_tips_packet(blocking, call.snapshot);
+      if (!made) co_return std::unexpected(made.error());
+      entry->digest_of = call.snapshot;
+      entry->digest = std::move(made->digest);
+      call.tips = std::move(made->packet);
+    }
+  }
+  call.tips_digest = entry->digest;
+  co_return io::Result<void>{};
+}
+
+io::Task<io::Result<PlanKeys>> PlannerPool::Impl::keys_of(const Call& call) {
+  auto make = [&call] {
+    return plan_keys(call.repository->id, call.snapshot->format(), call.request, call.tips_digest);
+  };
+  if (key_ids(call.request) <= kKeyIdsOnLoopMax) co_return make();
+  auto making = blocking.run(std::move(make));
+  co_return co_await std::move(making);
+}
+
+io::Task<io::Result<Planned>> PlannerPool::Impl::plan_anew(std::shared_ptr<Call> call, Entry entry,
+                                                           io::StopToken stop,
+                                                           io::Deadline deadline) {
   if (loop.now() < entry->deadly_until) {
     co_return fallback(FallbackReason::planner, "planners died of this repository");
   }
-  const auto files = co_await repositories.files_of(entry, stop, call.deadline);
+  const auto files = co_await repositories.files_of(entry, stop, deadline);
   if (!files) {
     const io::Error& error = files.error();
     if (ends_the_wait(error.code)) co_return std::unexpected(error);
@@ -190,49 +246,34 @@ io::Task<io::Result<Planned>> PlannerPool::Impl::answer(Call& call, io::StopToke
     co_return fallback(by_design ? FallbackReason::repository : FallbackReason::layout,
                        error.where);
   }
-  auto planned = co_await ask(call, entry, *files, stop);
+  auto planned = co_await ask(*call, entry, *files, stop, deadline);
   if (!planned || planned->reply->status != PlanStatus::missing) co_return planned;
-  const auto newer = co_await repositories.newer_than(*files, entry, stop, call.deadline);
+  const auto newer = co_await repositories.newer_than(*files, entry, stop, deadline);
   if (!newer && ends_the_wait(newer.error().code)) co_return std::unexpected(newer.error());
   if (!newer || *newer == nullptr) co_return planned;
-  co_return co_await ask(call, entry, *newer, stop);
+  co_return co_await ask(*call, entry, *newer, stop, deadline);
 }
 
-io::Task<io::Result<void>> PlannerPool::Impl::learn_digest(Entry entry, PlannerQuestion& question) {
-  if (entry->digest_of.lock() != question.snapshot) {
-    auto made = co_await make_tips_packet(blocking, question.snapshot);
-    if (!made) co_return std::unexpected(made.error());
-    entry->digest_of = question.snapshot;
-    entry->digest = std::move(made->digest);
-    question.tips_digest = entry->digest;
-    question.tips = std::move(made->packet);
-  } else {
-    question.tips_digest = entry->digest;
-  }
-  co_return io::Result<void>{};
-}
-
-io::Task<io::Result<Planned>> PlannerPool::Impl::ask(const Call& call, Entry entry,
+io::Task<io::Result<Planned>> PlannerPool::Impl::ask(Call& call, Entry entry,
                                                      OpenRepositories::Files files,
-                                                     io::StopToken stop) {
+                                                     io::StopToken stop, io::Deadline deadline) {
   PlannerQuestion question{.files = files,
                            .format = entry->format,
                            .snapshot = call.snapshot,
-                           .tips_digest = {},
-                           .tips = {},
+                           .tips_digest = call.tips_digest,
+                           .tips = std::exchange(call.tips, std::nullopt),
                            .request = call.request,
                            .id = 0};
-  const auto known = co_await learn_digest(entry, question);
-  if (!known) co_return fallback(FallbackReason::planner, known.error().where);
-
   Planner& planner = planner_of(*call.repository);
   counters().waiting.add(1);
-  const auto turn = co_await planner.turn.acquire(stop, call.deadline);
+  const auto turn = co_await planner.turn.acquire(stop, deadline);
   counters().waiting.add(-1);
+  if (!turn && turn.error().code == io::Errc::limit) counters().refused.add();
   if (!turn) co_return std::unexpected(turn.error());
 
+  counters().plans.add();
   const Counted in_flight(counters().in_flight);
-  io::Instant end = std::min(call.deadline.at, loop.now() + kPlanTimeMax);
+  io::Instant end = std::min(deadline.at, loop.now() + kPlanTimeMax);
   if (const std::uint32_t ms = call.request.time_ms_max; ms != 0) {
     end = std::min(end, loop.now() + std::chrono::milliseconds(ms));
   }
@@ -247,7 +288,7 @@ io::Task<io::Result<Planned>> PlannerPool::Impl::ask(const Call& call, Entry ent
     }
     if (reply.error().code == io::Errc::cancelled) co_return std::unexpected(reply.error());
     if (reply.error().code == io::Errc::deadline_exceeded) {
-      if (call.deadline.passed(loop.now())) co_return std::unexpected(reply.error());
+      if (deadline.passed(loop.now())) co_return std::unexpected(reply.error());
       co_return fallback(FallbackReason::budget, "a planner overran");
     }
     if (reply.error().code == io::Errc::unavailable) {
@@ -278,6 +319,7 @@ io::Task<void> PlannerPool::close() {
     co_await planner->end();
   }
   co_await impl_->calls.join();
+  co_await impl_->herd.close();
   co_await impl_->repositories.close();
 }
 

@@ -2,8 +2,9 @@
 // PlannerPool: a loop's `weir git-planner` children and the open files of the repositories they
 // plan for. A planner opens nothing by path: it is sent descriptors. Each repository belongs to one
 // loop's pool (by its id; PlannerDirectory), so its files are opened and mapped once, whichever
-// loop's connection asks; plan() may be called on any loop and hops there and back. One plan at a
-// time each; bounded queue (kPlansQueuedMax); a planner that dies costs one retry on a fresh one,
+// loop's connection asks; plan() may be called on any loop and hops there and back. Equal plans are
+// made once (git/plan_herd.h). One plan at a time each; bounded queues (kPlansQueuedMax,
+// kPlanCallsMax); a planner that dies costs one retry on a fresh one,
 // then PlanStatus::fallback, and the repository rests for kDeadlyRest; overrun of the deadline
 // kills it; each is replaced after plans_per_planner_max plans or when it has grown beyond its
 // memory bound. Replies are decoded as hostile bytes: recipes may name only this repository's
@@ -15,12 +16,14 @@
 #include <vector>
 
 #include "git/plan_source.h"
+#include "git/recipe_cache.h"
 #include "io/blocking_pool.h"
 #include "io/subprocess.h"
 
 namespace weir::git {
 
-inline constexpr std::size_t kPlansQueuedMax = 1024;
+inline constexpr std::size_t kPlansQueuedMax = 1024;     // that wait for one planner
+inline constexpr std::size_t kPlanCallsMax = 16 * 1024;  // with those that wait for the same plan
 // Of a planner, whatever a request says.
 inline constexpr io::Duration kPlanTimeMax = std::chrono::seconds(60);
 // How long git answers for a repository that two planners in a row died of.
@@ -32,6 +35,7 @@ struct PlannerPoolOptions {
   int planners = 1;
   std::uint64_t data_bytes_max = 512UL * 1024 * 1024;  // RLIMIT_DATA of each: not mapped files
   std::uint64_t plans_per_planner_max = 10'000;
+  std::size_t recipe_cache_bytes_max = kRecipeCacheBytesMax;  // 0: only equal plans at once are one
 };
 
 class PlannerPool;

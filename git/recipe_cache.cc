@@ -109,9 +109,14 @@ RecipeCache::RecipeCache(io::EventLoop& loop, std::size_t bytes_max)
 }
 
 RecipeCache::~RecipeCache() {
+  clear();
+}
+
+void RecipeCache::clear() {
   loop_.timers().cancel(sweep_timer_);
   while (!entries_.empty()) evict(*entries_.begin()->second, Leaving::room);
-  old_files_gauge_.add(-static_cast<std::int64_t>(old_files_bytes_));
+  old_files_gauge_.add(-static_cast<std::int64_t>(std::exchange(old_files_bytes_, 0)));
+  old_files_.clear();
 }
 
 std::size_t RecipeCache::bytes() const {

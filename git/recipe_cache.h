@@ -66,6 +66,8 @@ class RecipeCache {
   // `now`: what new plans are made from; null: the repository is not held open any more, and its
   // replies go at once.
   void files_changed(const RepositoryId& repository, const RepositoryFiles* now);
+  // Before the loop ends.
+  void clear();
 
   std::size_t entries() const { return entries_.size(); }
   std::size_t bytes() const;

@@ -144,6 +144,15 @@ class PlannerPoolTest : public testing::Test {
     request.ofs_delta = true;
     return request;
   }
+  // Wants the same, but is no equal of what was asked before.
+  PlanRequest want_anew(const std::string& hex) {
+    PlanRequest request = want(hex);
+    ObjectId& unknown = request.haves.emplace_back();
+    unknown.bytes = 20;
+    unknown.hash[18] = static_cast<std::uint8_t>(++unequal_ >> 8);
+    unknown.hash[19] = static_cast<std::uint8_t>(unequal_);
+    return request;
+  }
   io::Result<Planned> plan(PlanRequest request) {
     return loop().run(
         pool_->plan(repository.repository(), refs(), std::move(request), {}, runtime.patience()));
@@ -194,6 +203,7 @@ class PlannerPoolTest : public testing::Test {
   PlannerDirectory directory;
   std::shared_ptr<const RefSnapshot> listed;  // null: as git lists them
   std::unique_ptr<PlannerPool> pool_;
+  unsigned unequal_ = 0;
 };
 
 TEST_F(PlannerPoolTest, plans_what_git_reads_and_keeps_its_planner_and_its_files) {
@@ -365,7 +375,7 @@ TEST_F(PlannerPoolTest, a_planner_is_replaced_when_it_has_made_its_plans) {
   options.plans_per_planner_max = 2;
   start("echo >> $FOLDER/starts; exec $REAL \"$@\"", std::move(options));
   const std::int64_t deaths = counted("weir_planner_deaths_total");
-  for (int i = 0; i < 5; ++i) EXPECT_EQ(status(plan(want(commit))), "planned");
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(status(plan(want_anew(commit))), "planned");
   EXPECT_EQ(repository.run("wc -l < " + repository.folder() + "/starts"), "3\n");
   EXPECT_EQ(counted("weir_planner_deaths_total"), deaths);
 }
@@ -414,7 +424,7 @@ TEST_F(PlannerPoolTest, no_planner_to_be_had_is_for_git) {
   EXPECT_EQ(status(plan(want(commit))), "fallback planner");
   // It was not the repository.
   std::filesystem::copy(WEIR_TEST_PLANNER, repository.folder() + "/weir");
-  EXPECT_EQ(status(plan(want(commit))), "planned");
+  EXPECT_EQ(status(plan(want_anew(commit))), "planned");
 }
 
 TEST_F(PlannerPoolTest, planners_that_were_taken_over_are_refused_counted_and_replaced) {
@@ -440,7 +450,7 @@ TEST_F(PlannerPoolTest, an_answer_that_nobody_asked_for_is_not_taken_for_the_nex
   start_with("twice");
   EXPECT_EQ(status(plan(want(commit))), "missing");
   const std::int64_t refused = counted("weir_planner_replies_refused_total");
-  EXPECT_EQ(status(plan(want(commit))), "planned");
+  EXPECT_EQ(status(plan(want_anew(commit))), "planned");
   EXPECT_EQ(counted("weir_planner_replies_refused_total"), refused + 1);
 }
 
@@ -450,7 +460,7 @@ TEST_F(PlannerPoolTest, kills_a_planner_that_overruns_its_time) {
   PlanRequest request = want(commit);
   request.time_ms_max = 50;
   EXPECT_EQ(status(plan(std::move(request))), "fallback budget");
-  EXPECT_EQ(status(plan(want(commit))), "planned");
+  EXPECT_EQ(status(plan(want_anew(commit))), "planned");
 }
 
 TEST_F(PlannerPoolTest, deadline_and_stop_end_the_wait_at_once) {
@@ -477,6 +487,30 @@ TEST_F(PlannerPoolTest, deadline_and_stop_end_the_wait_at_once) {
   EXPECT_EQ(waiting.planned.reply->status, PlanStatus::planned);
 }
 
+TEST_F(PlannerPoolTest, makes_one_plan_for_all_who_ask_for_the_same) {
+  const std::string commit = grow("one");
+  start();
+  const std::int64_t plans = counted("weir_planner_plans_total");
+  io::TaskScope scope;
+  std::list<Outcome> outcomes;
+  const auto snapshot = refs();
+  for (int i = 0; i < 100; ++i) {
+    scope.spawn(ask(*pool_, repository.repository(), snapshot, want(commit), {}, runtime.patience(),
+                    outcomes.emplace_back()));
+  }
+  loop().run_until([&] { return scope.running() == 0; });
+  for (const Outcome& outcome : outcomes) {
+    ASSERT_NE(outcome.planned.reply, nullptr);
+    EXPECT_EQ(outcome.planned.reply->status, PlanStatus::planned);
+    EXPECT_EQ(outcome.planned.reply, outcomes.front().planned.reply);
+  }
+  // Nor does a new ref make it another.
+  grow("two");
+  const auto later = plan(want(commit));
+  EXPECT_EQ(later->reply, outcomes.front().planned.reply);
+  EXPECT_EQ(counted("weir_planner_plans_total"), plans + 1);
+}
+
 TEST_F(PlannerPoolTest, bounds_its_queue) {
   const std::string commit = grow("one");
   start(always("hang"));
@@ -484,9 +518,9 @@ TEST_F(PlannerPoolTest, bounds_its_queue) {
   io::StopSource stop;
   std::list<Outcome> outcomes;
   const auto snapshot = refs();
-  for (std::size_t i = 0; i < kPlansQueuedMax + 1; ++i) {
-    scope.spawn(ask(*pool_, repository.repository(), snapshot, want(commit), io::StopToken(stop),
-                    runtime.patience(), outcomes.emplace_back()));
+  for (std::size_t i = 0; i < kPlansQueuedMax + 2; ++i) {  // one is being made
+    scope.spawn(ask(*pool_, repository.repository(), snapshot, want_anew(commit),
+                    io::StopToken(stop), runtime.patience(), outcomes.emplace_back()));
   }
   loop().run_until([&] { return outcomes.back().over; });
   EXPECT_EQ(outcomes.back().error, io::Errc::limit);
