@@ -1,4 +1,5 @@
 """The objects of a repository and what they name, read from git once; closures are then sets in memory."""
+import hashlib
 import subprocess
 
 from made_history import links
@@ -14,6 +15,9 @@ class ObjectGraph:
         for line in listed.decode().splitlines():
             name_of, kind, size = line.split(" ")
             self.kinds[name_of], self.sizes[name_of] = kind, int(size)
+        empty_tree = hashlib.new(object_format, b"tree 0\0").hexdigest()
+        self.kinds.setdefault(empty_tree, "tree")  # git knows it without having it
+        self.sizes.setdefault(empty_tree, 0)
         named = [name_of for name_of, kind in self.kinds.items() if kind != "blob"]
         answer, at = self.git(git_dir, "--batch", "--buffer", input="\n".join(named).encode()), 0
         for name_of in named:

@@ -1,6 +1,5 @@
 """Judges plans by what real git says of them: is it a good pack, does it hold what was asked, and nothing more."""
 import dataclasses
-import hashlib
 import pathlib
 import shutil
 import struct

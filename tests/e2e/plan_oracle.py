@@ -108,8 +108,10 @@ class Oracle:
                 numbers = numbers[:DULL_REQUESTS]
             path = folder / "answer.pack"
             for k in numbers:
-                if tool is None or tool.ended():
-                    tool = Tool(subject)
+                if tool and tool.ended():
+                    tool.close()
+                    tool = None
+                tool = tool or Tool(subject)
                 request = requests.make(k)
                 try:
                     path.unlink(missing_ok=True)

@@ -6,12 +6,11 @@ LAYOUTS[seed % len(LAYOUTS)] is the layout, so that a run of consecutive seeds s
 """
 import dataclasses
 import hashlib
-import os
 import pathlib
 import random
 import shutil
 import subprocess
-import tempfile
+import zlib
 
 from made_history import History, raw_pack
 from weir_server import GIT_ENVIRONMENT
@@ -61,6 +60,8 @@ class Maker:
         self.refs = {}
         self.objects_done = set()
         self.make_refs()
+        if self.chance(0.3) and self.layout not in ("midx_bitmap", "midx_of_some", "geometric"):
+            self.forget_empty_tree()  # git's bitmaps of several packs need it
         self.fill_source()
 
     def chance(self, probability):
@@ -153,12 +154,19 @@ class Maker:
 
     # Objects.
 
+    def forget_empty_tree(self):
+        """Git knows it without having it."""
+        empty = hashlib.new(self.object_format, b"tree 0\0").hexdigest()
+        if self.history.objects.pop(empty, None):
+            self.features.add("no empty tree")
+            for batch in self.history.batches:
+                batch[:] = [name_of for name_of in batch if name_of != empty]
+
     def fill_source(self):
         pack = raw_pack(self.history.objects, list(self.history.objects), self.object_format)
         self.git("index-pack", "--stdin", path=self.source, input=pack, borrow=False)
 
     def store_loose(self, ids, path=None):
-        import zlib
         for name_of in ids:
             kind, content, _ = self.history.objects[name_of]
             file = (path or self.path) / "objects" / name_of[:2] / name_of[2:]
@@ -180,11 +188,11 @@ class Maker:
         revisions = "".join(f"{name_of}\n" for name_of in tips) + "--not\n" + "".join(
             f"{name_of}\n" for name_of in before)
         if not tips:
-            return self.store_loose(ids)
+            self.store_loose(ids)
+            return
         options = ["--delta-base-offset"] if self.chance(0.7) else []
         pack = self.git("pack-objects", "-q", "--revs", "--thin", "--stdout", *options, path=self.source, input=revisions)
         self.git("index-pack", "--stdin", "--fix-thin", input=pack, borrow=False)
-        return None
 
     def epochs(self, count):
         """Lists of ids, cut at commits: what was there first, what came next."""
