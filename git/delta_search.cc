@@ -14,7 +14,6 @@ constexpr std::uint64_t kSizeFactorMax = 8;  // that a base may be larger or sma
 constexpr std::size_t kCandidatesMax = 3;
 constexpr std::uint64_t kSmallPart = 100;  // of its object: so small a delta ends the search
 constexpr std::uint64_t kReferenceBytes = 20;
-constexpr unsigned kNeedsPerLook = 16;  // between two looks at the clock
 constexpr int kDeflateLevel = 6;
 
 }  // namespace
@@ -42,9 +41,8 @@ io::Result<FoundDeltas> DeltaSearch::find(const ObjectSet& answer, const PathHin
   if (!answer_bytes) return std::unexpected(answer_bytes.error());
   if (*answer_bytes > limits.answer_bytes_max) return FoundDeltas();
   compared_bytes_max_ = limits.compared_bytes_max;
-  unsigned looks = 0;
   for (const Need& need : needs) {
-    if (++looks % kNeedsPerLook == 0 && limits.expired && limits.expired()) break;
+    if (limits.expired && limits.expired()) break;
     const io::Result<void> searched = search(need, answer, hints);
     if (!searched) return std::unexpected(searched.error());
   }

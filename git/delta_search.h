@@ -30,7 +30,7 @@ struct SearchLimits {
   std::uint64_t answer_bytes_max = ~std::uint64_t{0};
   // Of bases and targets together, those known from the ReencodeStore not counted.
   std::uint64_t compared_bytes_max = 512UL * 1024 * 1024;
-  std::function<bool()> expired;  // asked now and then; null: never
+  std::function<bool()> expired;  // asked before each object; null: never
 };
 
 // How some objects of an answer are sent instead of as stored.

@@ -20,24 +20,28 @@ void append_entry_header(std::string& out, unsigned type, std::uint64_t size) {
   out.push_back(static_cast<char>(byte));
 }
 
-ReencodeStore::Entry ReencodeStore::find(ObjectNumber object, ObjectNumber base) const {
-  for (const auto* part : {&young_, &old_}) {
-    const auto found = part->find(key(object, base));
-    if (found != part->end()) return found->second;
-  }
-  return nullptr;
+ReencodeStore::Entry ReencodeStore::find(ObjectNumber object, ObjectNumber base) {
+  const auto found = young_.find(key(object, base));
+  if (found != young_.end()) return found->second;
+  const auto used = old_.extract(key(object, base));
+  if (used.empty()) return nullptr;
+  add(used.key(), used.mapped());
+  return used.mapped();
 }
 
 ReencodeStore::Entry ReencodeStore::keep(ObjectNumber object, ObjectNumber base,
                                          std::string entry) {
-  young_bytes_ += entry.size() + kBytesBeside;
   Entry kept = std::make_shared<const std::string>(std::move(entry));
-  young_.emplace(key(object, base), kept);
-  if (young_bytes_ > kReencodedBytesMax / 2) {
-    old_ = std::exchange(young_, {});
-    young_bytes_ = 0;
-  }
+  add(key(object, base), kept);
   return kept;
+}
+
+void ReencodeStore::add(std::uint64_t key, const Entry& entry) {
+  young_.emplace(key, entry);
+  young_bytes_ += entry->size() + kBytesBeside;
+  if (young_bytes_ <= kReencodedBytesMax / 2) return;
+  old_ = std::exchange(young_, {});
+  young_bytes_ = 0;
 }
 
 }  // namespace weir::git

@@ -1,7 +1,8 @@
 #pragma once
 // ReencodeStore: pack entries made anew, so that they are paid once: objects deflated whole, and
 // deltas found, by object and base. Also which pairs are not worth a delta. Belongs to the view
-// whose numbers it goes by. When kReencodedBytesMax is reached the older half leaves. One thread.
+// whose numbers it goes by. When kReencodedBytesMax is reached the half leaves that was not
+// used since it was half full. One thread.
 // Format of entries: gitformat-pack(5).
 
 #include <cstdint>
@@ -30,10 +31,11 @@ class ReencodeStore {
   using Entry = std::shared_ptr<const std::string>;
 
   // `base`: kNoObject for whole objects. Null: not there.
-  Entry find(ObjectNumber object, ObjectNumber base) const;
+  Entry find(ObjectNumber object, ObjectNumber base);
   Entry keep(ObjectNumber object, ObjectNumber base, std::string entry);
 
  private:
+  void add(std::uint64_t key, const Entry& entry);
   static std::uint64_t key(ObjectNumber object, ObjectNumber base) {
     return std::uint64_t{object} << 32 | base;
   }

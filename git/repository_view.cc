@@ -24,6 +24,7 @@ constexpr std::size_t kVisibleSetsMax = 2;  // the refs as they are, and as they
 constexpr unsigned kTagChainMax = 64;
 constexpr unsigned kExtraPercentMax = 12;
 constexpr std::uint64_t kFastSearchBytesMax = 8UL * 1024 * 1024;
+constexpr std::uint64_t kFastComparedBytesMax = 64UL * 1024 * 1024;
 
 struct VisibleSet {
   std::string digest;
@@ -400,7 +401,10 @@ io::Result<void> RepositoryView::Impl::plan(const PlanRequest& request, const Vi
   if (selection.hints) {
     options.hints = &*selection.hints;
     options.search.expired = limits.expired;
-    if (request.level != PlanLevel::best) options.search.answer_bytes_max = kFastSearchBytesMax;
+    if (request.level != PlanLevel::best) {
+      options.search.answer_bytes_max = kFastSearchBytesMax;
+      options.search.compared_bytes_max = kFastComparedBytesMax;
+    }
   }
   PackLayout layout(*store, reencoded, std::move(options));
   io::Result<Recipe> recipe = layout.make(std::move(selection.objects));

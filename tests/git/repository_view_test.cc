@@ -92,11 +92,15 @@ class RepositoryViewTest : public testing::Test {
     const Names got = names_in(repository_.run("git -C " + client + " rev-list --objects got"));
     return got == reached(want);
   }
+  std::string large_text() const {
+    std::mt19937 random(1);
+    std::string text;
+    while (text.size() < 200'000) text += std::to_string(random()) + "\n";
+    return text;
+  }
   // Commits `count` versions of a file that no deflate makes small, each with one line more.
   void grow_a_large_file(unsigned count) {
-    std::mt19937 random(1);
-    std::string large, stream;
-    while (large.size() < 200'000) large += std::to_string(random()) + "\n";
+    std::string large = large_text(), stream;
     const auto line = [&stream](const std::string& text) { stream += text + "\n"; };
     for (unsigned i = 1; i <= count; ++i) {
       large += std::to_string(i) + "\n";
@@ -271,6 +275,35 @@ TEST_F(RepositoryViewTest, sends_versions_of_a_file_as_a_chain_of_bounded_length
       "'/^[0-9a-f]+ blob/ && NF > 6 { if ($6 > deepest) deepest = $6 } END { print deepest }'");
   EXPECT_GT(std::stoul(chains), 10U);
   EXPECT_LE(std::stoul(chains), 50U);
+}
+
+TEST_F(RepositoryViewTest, makes_no_circle_of_a_searched_delta_and_an_extra_base) {
+  // Stored: "new" whole, "old" upon it, "newest" upon "old". The client had "old" once only, so it
+  // is no base that counts; then "new" upon "newest" is a find, and "old" as an extra base of
+  // "newest" would close the circle.
+  const std::string text = large_text();
+  std::string stream;
+  const auto blob = [&stream](const std::string& content) {
+    stream += "blob\nmark :" + std::string(1, content.back()) + "\ndata " +
+              std::to_string(content.size()) + "\n" + content + "\n";
+  };
+  const auto commit = [&stream](const std::string& change, const std::string& from = "") {
+    stream += "commit refs/heads/main\ncommitter a <a@b> 1700000100 +0000\ndata 0\n" + from +
+              change + "\n";
+  };
+  blob(text + "1");
+  blob(text + "2");
+  blob(text + "3");
+  commit("M 100644 :2 f", "from refs/heads/main^0\n");
+  commit("D f");
+  commit("M 100644 :1 f");
+  commit("M 100644 :3 f");
+  repository_.git("-c fastimport.unpackLimit=1 fast-import --quiet", stream);
+  look();
+  ASSERT_EQ(ask({.wants = visible_.tips}).status, PlanStatus::planned);  // tells what may be seen
+  const PlanReply reply = ask({.wants = {id("main")}, .haves = {id("main~2")}});
+  EXPECT_EQ(reply.recipe.counts().extra, 0U);
+  EXPECT_TRUE(completes(reply, "main~2", "main", ""));
 }
 
 TEST_F(RepositoryViewTest, asks_for_more_haves_until_they_say_enough) {
