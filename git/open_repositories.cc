@@ -163,7 +163,7 @@ void OpenRepositories::evict_beyond_bounds() {
       loose += loose_bytes(*(*at)->files);
     }
     if (entries == 1) continue;  // the one in use stays
-    if (entries <= kOpenRepositoriesMax && files <= kOpenFilesMax && loose <= kOpenLooseBytesMax) {
+    if (entries <= kOpenRepositoriesMax && files <= files_max_ && loose <= kOpenLooseBytesMax) {
       continue;
     }
     for (auto beyond = std::distance(at, entries_.end()); beyond > 0; --beyond) evict_last();

@@ -6,6 +6,7 @@
 // least recently used leave, and those unused for kOpenUnusedMax, because an open file keeps its
 // disk space though git deleted it. Loop thread only; the blocking pool outlives it.
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <list>
@@ -71,6 +72,8 @@ class OpenRepositories {
   // A look that begins now or later; null: nothing has changed since `old`.
   io::Task<io::Result<Files>> newer_than(Files old, std::shared_ptr<Entry> entry,
                                          io::StopToken stop, io::Deadline deadline);
+  // Descriptors that all of them may have together, if fewer than kOpenFilesMax.
+  void set_files_max(std::size_t files_max) { files_max_ = std::min(files_max, kOpenFilesMax); }
   // Lets go of what has not been used for long.
   void housekeeping();
   // Lets go of everything; waits for looks under way.
@@ -91,6 +94,7 @@ class OpenRepositories {
   const Changed changed_;
   List entries_;  // most recently used first
   std::unordered_map<RepositoryId, List::iterator, RepositoryIdHash> by_id_;
+  std::size_t files_max_ = kOpenFilesMax;
   bool closing_ = false;
   io::TaskScope looks_;
 };

@@ -99,6 +99,7 @@ struct PlannerPool::Impl {
               herd.cache().files_changed(id, now);
             }) {
     counters();
+    repositories.set_files_max(options.open_files_max);
     for (int i = 0; i < std::max(1, options.planners); ++i) {
       planners.push_back(std::make_unique<Planner>(loop, launcher, blocking, options));
     }

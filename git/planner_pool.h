@@ -36,6 +36,7 @@ struct PlannerPoolOptions {
   std::uint64_t data_bytes_max = 512UL * 1024 * 1024;  // RLIMIT_DATA of each: not mapped files
   std::uint64_t plans_per_planner_max = 10'000;
   std::size_t recipe_cache_bytes_max = kRecipeCacheBytesMax;  // 0: only equal plans at once are one
+  std::size_t open_files_max = 8192;                          // descriptors of this process
 };
 
 class PlannerPool;

@@ -82,6 +82,7 @@ void read_git(ConfigReader& reader, GitConfig& git) {
   reader.integer("git.push_slots", git.push_slots, 0, 4096);
   reader.integer("git.push_queue_max", git.push_queue_max, 0, 100'000);
   reader.integer("git.workers_per_loop", git.workers_per_loop, 1, 16);
+  reader.integer("git.planners", git.planners, 0, 16);
   reader.bytes("git.push_bytes_max", git.push_bytes_max, kMiB, kTiB);
   reader.bytes("git.fetch_request_bytes_max", git.fetch_request_bytes_max, 64 * kKiB, kGiB);
   reader.integer("git.push_time_max_s", git.push_time_max_s, 10, 86'400);

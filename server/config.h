@@ -46,6 +46,7 @@ struct GitConfig {
   std::uint32_t push_slots = 0;  // 0: 2 x cores
   std::uint32_t push_queue_max = 256;
   std::uint32_t workers_per_loop = 1;
+  std::uint32_t planners = 1;  // of each loop; 0: git answers every fetch
   std::uint64_t push_bytes_max = 4UL * 1024 * 1024 * 1024;
   std::uint64_t fetch_request_bytes_max = 8UL * 1024 * 1024;
   std::uint32_t push_time_max_s = 900;

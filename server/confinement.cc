@@ -109,7 +109,8 @@ std::vector<ConfinementPart> confine_serving_process() {
       {"not_dumpable", prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) == 0 ? 1 : 0},
       {"system_call_filter", filtered ? 1 : 0},
       {"children_system_call_filter", has_filters ? 1 : 0},
-      {"children_landlock", io::landlock_version()}};
+      {"children_landlock", io::landlock_version()},
+      {"planners_system_call_filter", has_filters && !io::kSanitized ? 1 : 0}};
   std::string text = "confinement:";
   for (const ConfinementPart& part : parts) {
     text += fmt::format(" {}={}", part.name, part.value);

@@ -2,7 +2,9 @@
 
 #include <fmt/core.h>
 
+#include "git/open_repositories.h"
 #include "git/recipe_answer.h"
+#include "git/recipe_cache.h"
 #include "http/exchange.h"
 #include "http/http2_flow_control.h"
 #include "io/backend.h"
@@ -30,6 +32,7 @@ std::string size_text(std::uint64_t bytes) {
 std::vector<MemoryBudget> memory_budgets(const Config& config, std::uint64_t loops) {
   const std::uint64_t connections = config.limits.connections_max;
   const std::uint64_t requests = config.limits.requests_in_flight_max;
+  const std::uint64_t planning_loops = config.git.planners > 0 ? loops : 0;
   return {
       {"receive_rings", (loops * io::kRecvBuffers + kAdminRecvBuffers) * io::kRecvBufferBytes},
       {"output_buffers_kept", loops * io::kOutputBuffersKept * io::kOutputBufferBytes},
@@ -44,6 +47,8 @@ std::vector<MemoryBudget> memory_budgets(const Config& config, std::uint64_t loo
       {"answers", git::kRecipeAnswersBytesMax + requests * git::kLeanRecipeAnswerBytesMax},
       {"requests_held", config.limits.requests_held_bytes_max},
       {"ref_snapshots", kRefLiveBytesMax},
+      {"loose_objects", planning_loops * git::kOpenLooseBytesMax},
+      {"recipes_kept", planning_loops * git::kRecipeCacheBytesMax},
       {"log", 2 * io::kLogBufferBytesMax},  // filling and being written
       {"metrics", io::Metrics::segment_bytes()},
   };

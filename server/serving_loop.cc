@@ -30,6 +30,14 @@ std::string peer_of(int fd) {
   return text;
 }
 
+std::unique_ptr<git::PlannerPool> make_planners(io::EventLoop& loop, io::Spawner& launcher,
+                                                io::BlockingPool& blocking,
+                                                const ServingLoopOptions& options) {
+  if (options.planners.planners == 0) return nullptr;
+  return std::make_unique<git::PlannerPool>(loop, launcher, blocking, *options.planner_directory,
+                                            options.planners);
+}
+
 }  // namespace
 
 ServingLoop::ServingLoop(ServingLoopOptions options, std::unique_ptr<io::EventLoop> loop,
@@ -41,11 +49,13 @@ ServingLoop::ServingLoop(ServingLoopOptions options, std::unique_ptr<io::EventLo
       report_(metrics),
       launcher_(std::make_unique<io::LauncherClient>(*loop_, options_.launcher_fd)),
       workers_(std::make_unique<git::WorkerPool>(*loop_, *launcher_, options_.workers)),
+      planners_(make_planners(*loop_, *launcher_, *environment.blocking, options_)),
       pipeline_(
           *loop_, shared,
           [&] {
             environment.launcher = launcher_.get();
             environment.workers = workers_.get();
+            environment.planners = planners_.get();
             return std::move(environment);
           }(),
           std::move(policy)) {
@@ -126,6 +136,7 @@ void ServingLoop::beat() {
   heartbeat_ns_.store(loop_->clock().now().time_since_epoch().count(), std::memory_order_relaxed);
   report_.publish(*loop_, listeners_);
   pipeline_.housekeeping();
+  if (planners_ != nullptr) planners_->housekeeping();
   std::erase_if(retired_policies_, [this](const auto& retired) {
     return loop_->now() - retired.first > kRetiredPolicyKept;
   });
@@ -194,6 +205,7 @@ io::Task<void> ServingLoop::finish_drain() {
   const std::function<void()> on_drained = std::exchange(on_drained_, nullptr);
   if (!on_drained) co_return;
   co_await pipeline_.join();
+  if (planners_ != nullptr) co_await planners_->close();
   co_await workers_->close();
   co_await launcher_->close();
   loop_->timers().cancel(beat_);

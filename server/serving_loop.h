@@ -1,8 +1,8 @@
 #pragma once
 // ServingLoop: one loop thread of the serving process and everything that belongs to it: event
-// loop, launcher client, git workers, pipeline, listeners and open connections. Built on the main
-// thread, run on its own; after start() everything but the atomics is touched on the loop thread
-// only (post()).
+// loop, launcher client, git workers and planners, pipeline, listeners and open connections. Built
+// on the main thread, run on its own; after start() everything but the atomics is touched on the
+// loop thread only (post()).
 
 #include <atomic>
 #include <cstdint>
@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "git/planner_pool.h"
 #include "git/worker_pool.h"
 #include "http/server_connection.h"
 #include "io/event_loop.h"
@@ -29,6 +30,8 @@ struct ServingLoopOptions {
   int launcher_fd = -1;
   std::int64_t connections_max = 0;  // of this loop; beyond: closed before TLS, counted
   git::WorkerPoolOptions workers;
+  git::PlannerPoolOptions planners;                    // none: no planners
+  git::PlannerDirectory* planner_directory = nullptr;  // of all loops; outlives them
 };
 
 class ServingLoop final : http::ConnectionRegistry {
@@ -82,6 +85,7 @@ class ServingLoop final : http::ConnectionRegistry {
   LoopReport report_;
   std::unique_ptr<io::LauncherClient> launcher_;
   std::unique_ptr<git::WorkerPool> workers_;
+  std::unique_ptr<git::PlannerPool> planners_;  // null: git answers every fetch
   Pipeline pipeline_;
   std::vector<io::EventLoop*> loops_;
   std::vector<ServingLoop*> peers_;

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/core.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -10,6 +11,7 @@
 #include <array>
 #include <atomic>
 #include <condition_variable>
+#include <filesystem>
 #include <fstream>
 #include <mutex>
 #include <optional>
@@ -21,6 +23,7 @@
 
 #include "git/git_command.h"
 #include "git/native_fetch.h"
+#include "git/open_repositories.h"
 #include "git/process_slots.h"
 #include "git/push_journal.h"
 #include "git/recipe_answer.h"
@@ -89,6 +92,25 @@ std::shared_ptr<const Policy> make_policy(const Config& config,
                                                Networks(config.listen.forwarded_for_networks)});
 }
 
+git::PlannerPoolOptions planner_options(const Config& config, std::size_t loops) {
+  git::PlannerPoolOptions options;
+  options.weir_path = io::own_program();
+  options.planners = static_cast<int>(config.git.planners);
+  // Alternates lie where children may read, too. They are compared by their real paths.
+  options.roots = config.sandbox.read_paths;
+  options.roots.push_back(config.root);
+  for (std::string& root : options.roots) {
+    std::error_code error;
+    const std::filesystem::path real = std::filesystem::canonical(root, error);
+    if (!error) root = real.string();
+  }
+  // The rest is for connections.
+  rlimit files{};
+  WEIR_CHECK(getrlimit(RLIMIT_NOFILE, &files) == 0);
+  options.open_files_max = std::min<std::size_t>(files.rlim_cur / 4 / loops, git::kOpenFilesMax);
+  return options;
+}
+
 // Everything of one serving process, in order of construction; torn down in the opposite order.
 class ServingProcess {
  public:
@@ -141,6 +163,7 @@ class ServingProcess {
   std::unique_ptr<git::FetchPlanMetrics> plan_metrics_;
   std::unique_ptr<git::PushJournal> journal_;
   git::GitEnvironment environment_{};
+  git::PlannerDirectory planner_directory_;
   std::vector<std::unique_ptr<ServingLoop>> loops_;
   std::unique_ptr<AdminServer> admin_;
   std::atomic<bool> ready_{false};
@@ -266,6 +289,8 @@ bool ServingProcess::make_loops(std::string& problem) {
     options.workers.weir_path = io::own_program();
     options.workers.git_path = config_.git.git_path;
     options.workers.workers = static_cast<int>(config_.git.workers_per_loop);
+    options.planners = planner_options(config_, count);
+    options.planner_directory = &planner_directory_;
     loops_.push_back(std::make_unique<ServingLoop>(
         std::move(options),
         std::make_unique<io::EventLoop>(static_cast<int>(i), std::move(*backend), clock_), shared,

@@ -88,7 +88,8 @@ class ProcessesTest(HardeningTestCase):
         confinement = status["confinement"]
         self.assertEqual({**confinement, "children_landlock": 0},
                          {"no_new_privs": 1, "not_dumpable": 1, "system_call_filter": 1,
-                          "children_system_call_filter": 1, "children_landlock": 0})
+                          "children_system_call_filter": 1, "children_landlock": 0,
+                          "planners_system_call_filter": 1})
         metrics = self.weir.admin("/metrics")[1]
         for part, value in confinement.items():
             self.assertIn(f'weir_confinement{{part="{part}"}} {value}\n', metrics)
@@ -107,6 +108,20 @@ class ProcessesTest(HardeningTestCase):
                 limits = pathlib.Path(f"/proc/{pid}/limits").read_text()
                 self.assertRegex(limits, r"Max core file size +0 +0 ")
         self.assertEqual(found, {"weir-launcher", "weir-serving", "weir"})
+
+    def test_a_planner_holds_its_socket_and_can_open_nothing(self):
+        self.push()
+        self.weir.git("clone", "-q", self.url, pathlib.Path(self.weir.folder) / "planned")
+        self.assertIn('weir_fetch_plans_total{result="planned"} 1\n', self.weir.admin("/metrics")[1])
+        planners = [pid for pid in processes.descendants_of(self.weir.process.pid)
+                    if b"git-planner" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()]
+        self.assertEqual(len(planners), 1)
+        pid = planners[0]
+        self.assertEqual((field(pid, "Seccomp"), field(pid, "NoNewPrivs")), ("2", "1"))
+        self.assertGreater(int(field(pid, "Seccomp_filters")), 1)  # the launcher's and its own
+        # Standard streams, the socket, its own memory statistics: the files it was sent are mapped.
+        self.assertEqual(sorted(os.listdir(f"/proc/{pid}/fd")), ["0", "1", "2", "3", "4"])
+        self.assertEqual(os.readlink(f"/proc/{pid}/fd/4"), f"/proc/{pid}/statm")
 
     def test_a_process_that_dies_of_a_signal_leaves_no_core(self):
         pattern = pathlib.Path("/proc/sys/kernel/core_pattern").read_text().strip()

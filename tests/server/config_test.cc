@@ -171,6 +171,7 @@ TEST(Config, refuses_values_out_of_range_or_of_another_type) {
            std::string("[[access.rules]]\nmatch = \"a\"\n[[access.rules]]\nmatch = \"a\""),
            std::string("git.git_path = \"git\""),
            std::string("git.workers_per_loop = 0"),
+           std::string("git.planners = 17"),
            std::string("git.push_bytes_max = 1048575"),
            std::string("git.push_bytes_max = -1"),
            std::string("git.push_bytes_max = \"2 TiB\""),
