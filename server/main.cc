@@ -19,6 +19,7 @@
 #include "server/config.h"
 #include "server/confinement.h"
 #include "server/listen_sockets.h"
+#include "server/maintain_command.h"
 #include "server/serving_process.h"
 #include "server/supervisor.h"
 #include "server/token_command.h"
@@ -43,6 +44,8 @@ struct CommandLine {
   std::vector<std::string> listen;
   std::uint32_t loops = 0;
   std::string git_path = "/usr/bin/git";
+  std::vector<std::string> repositories;
+  bool dry_run = false;
 };
 
 // The file's values, overridden by the command line; folders absolute.
@@ -125,6 +128,14 @@ int check(const CommandLine& line) {
   return 0;
 }
 
+int maintain(const CommandLine& line) {
+  Config config;
+  if (!load_config(line, config)) return kUsageStatus;
+  return weir::server::maintain_command(
+      {.root = config.root, .git_path = config.git.git_path, .dry_run = line.dry_run},
+      line.repositories);
+}
+
 void add_common_options(CLI::App& command, CommandLine& line) {
   command.add_option("--config", line.config_path, "configuration file (TOML)")->type_name("FILE");
   command.add_option("--root", line.root, "folder that holds <tenant>/<path>.git")
@@ -164,6 +175,13 @@ int main(int argc, char** argv) {
       ->type_name("URL");
   CLI::App* check_command = app.add_subcommand("check", "validate a configuration");
   add_common_options(*check_command, line);
+  CLI::App* maintain_command =
+      app.add_subcommand("maintain", "repack repositories so that clones of them are fast");
+  add_common_options(*maintain_command, line);
+  maintain_command->add_flag("--dry-run", line.dry_run, "say what is due, and do nothing");
+  maintain_command
+      ->add_option("REPOSITORY", line.repositories, "<tenant>/<path>; none: all below the root")
+      ->type_name("");
   app.add_subcommand("token", "make, list and revoke access tokens");
   CLI::App* worker_command =
       app.add_subcommand("git-worker", "serve one loop's questions")->group("");
@@ -178,6 +196,7 @@ int main(int argc, char** argv) {
 
   if (serve_command->parsed()) return serve(line);
   if (check_command->parsed()) return check(line);
+  if (maintain_command->parsed()) return maintain(line);
   if (worker_command->parsed()) return weir::git::worker_main(line.git_path);
   if (planner_command->parsed()) return weir::git::planner_main();
   fmt::print(stderr, "{}", app.help());

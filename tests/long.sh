@@ -2,7 +2,7 @@
 # What ./test.sh does briefly, at length, and an hour's soak: about three hours. Needs what ./test.sh has built.
 #   WEIR_KILLS (1000), WEIR_KILL_SEED (the time), WEIR_POWERCUT_STATES (10000), WEIR_POWERCUT_SEED (the same),
 #   WEIR_ORACLE_REQUESTS (20000), WEIR_ORACLE_SEED (the time), WEIR_FUZZ_SECONDS (240 for each target),
-#   WEIR_SOAK_MINUTES (60)
+#   WEIR_SOAK_MINUTES (60), WEIR_MAINTAIN_KILLS (100)
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,6 +16,8 @@ attempt() { echo "== $*"; "$@" || { failed=$((failed + 1)); echo "FAILED: $*"; }
 echo "kills: $WEIR_KILLS, seed $WEIR_KILL_SEED"
 attempt env -C tests/e2e WEIR_BINARY="$PWD/build/release/server/weir" python3 -W ignore \
   -m unittest kill_test drain_test exhaustion_test powercut_test -v
+attempt env -C tests/e2e WEIR_BINARY="$PWD/build/release/server/weir" \
+  WEIR_MAINTAIN_KILLS="${WEIR_MAINTAIN_KILLS:-100}" python3 -W ignore -m unittest maintain_test -v
 
 attempt env -C tests/e2e WEIR_BINARY="$PWD/build/release/server/weir" WEIR_TLS_SCAN=full \
   python3 -W ignore -m unittest tls_scan_test -v
