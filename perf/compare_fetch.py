@@ -113,7 +113,7 @@ def compare(options, scratch, source, shape, request, without_bitmap):
     for _ in range(options.runs):
         with PinnedWeir() as weir:
             (weir.root / "t").mkdir()
-            (weir.root / "t" / "repository.git").symlink_to(source)
+            shutil.copytree(source, weir.root / "t" / "repository.git", copy_function=os.link)
             cpu, size = ask_weir(weir, body, 1)
             first.append(cpu)
             cpu, _ = ask_weir(weir, body, options.again)
