@@ -67,7 +67,7 @@ step "house rules" ctest --test-dir build/release -L house --output-on-failure
 for program in $programs; do unit release "$program"; done
 end_to_end release discover -p '*_test.py'
 for program in io_test http_test git_test; do on_epoll unit release "$program"; done
-on_epoll end_to_end release clone_test push_test access_test hardening_test http2_conformance_test
+on_epoll end_to_end release clone_test planned_test push_test access_test hardening_test http2_conformance_test
 
 step "build asan" build asan $programs weir plan_tool
 for program in $programs; do unit asan "$program"; done
