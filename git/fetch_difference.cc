@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <functional>
 #include <queue>
+#include <ranges>
 #include <utility>
 
 namespace weir::git {
 namespace {
 
 constexpr unsigned kCommitsPerLook = 256;  // between two looks at the clock
+constexpr std::size_t kShallowTipsMax = 16;
 constexpr std::size_t kEdgesLookedAt = 2;  // for hints
 
 class Painting {
@@ -31,7 +33,8 @@ class Painting {
   io::Result<void> spread();
   io::Result<std::vector<ObjectNumber>> parents_of(ObjectNumber commit);
   io::Result<bool> meet_owned(std::span<const ObjectNumber> wants);
-  io::Result<void> look_at_edge(std::span<const ObjectNumber> edge, PathHints& hints);
+  io::Result<void> newest_first(std::vector<ObjectNumber>& commits);
+  io::Result<void> look_at_edge(std::vector<ObjectNumber> edge, PathHints& hints);
 
   ObjectStore& store_;
   Reachability& reach_;
@@ -42,6 +45,7 @@ class Painting {
   std::priority_queue<std::pair<std::uint64_t, ObjectNumber>> queue_;
   std::uint64_t wanted_only_ = 0;  // of those in the queue
   // Tags, trees and blobs that were named themselves.
+  std::vector<ObjectNumber> owned_tips_;  // commits
   std::vector<ObjectNumber> wanted_tags_, owned_tags_, wanted_trees_, owned_trees_;
   Reachability::Commit commit_;
 };
@@ -93,6 +97,7 @@ io::Result<void> Painting::start(std::span<const ObjectNumber> tips, bool owned)
     }
     const io::Result<void> colored = color(*target, owned);
     if (!colored) return colored;
+    if (owned) owned_tips_.push_back(*target);
   }
   return {};
 }
@@ -145,20 +150,28 @@ io::Result<bool> Painting::meet_owned(std::span<const ObjectNumber> wants) {
   return true;
 }
 
+io::Result<void> Painting::newest_first(std::vector<ObjectNumber>& commits) {
+  std::vector<std::pair<std::uint64_t, ObjectNumber>> dated;
+  for (const ObjectNumber commit : commits) {
+    const io::Result<void> read = reach_.read_commit(commit, commit_);
+    if (!read) return read;
+    dated.emplace_back(commit_.date_s, commit);
+  }
+  std::ranges::sort(dated, std::greater());
+  std::ranges::transform(dated, commits.begin(), [](const auto& pair) { return pair.second; });
+  return {};
+}
+
 // The newest commits of the edge are the likest to what is new.
-io::Result<void> Painting::look_at_edge(std::span<const ObjectNumber> edge, PathHints& hints) {
-  std::vector<std::pair<std::uint64_t, ObjectNumber>> newest;  // date, root tree
-  for (const ObjectNumber commit : edge) {
+io::Result<void> Painting::look_at_edge(std::vector<ObjectNumber> edge, PathHints& hints) {
+  const io::Result<void> sorted = newest_first(edge);
+  if (!sorted) return sorted;
+  for (const ObjectNumber commit : edge | std::views::take(kEdgesLookedAt)) {
     const io::Result<void> read = reach_.read_commit(commit, commit_);
     if (!read) return read;
     const io::Result<ObjectNumber> tree = reach_.number_of(commit_.tree);
     if (!tree) return std::unexpected(tree.error());
-    newest.emplace_back(commit_.date_s, *tree);
-  }
-  std::ranges::sort(newest, std::greater());
-  if (newest.size() > kEdgesLookedAt) newest.resize(kEdgesLookedAt);
-  for (const auto& [date_s, tree] : newest) {
-    const io::Result<void> looked = hints.look_at_client(store_, tree);
+    const io::Result<void> looked = hints.look_at_client(store_, *tree);
     if (!looked) return looked;
   }
   return {};
@@ -187,6 +200,13 @@ io::Result<Difference> Painting::paint(std::span<const ObjectNumber> wants, std:
     if (!parents) return std::unexpected(parents.error());
     for (const ObjectNumber parent : *parents) {
       if (owned_.contains(parent) && on_edge.insert(parent)) difference.edge.push_back(parent);
+    }
+  }
+  if (!cut_.words().empty()) {  // where histories are cut the wants may stand upon nothing
+    done = newest_first(owned_tips_);
+    if (!done) return std::unexpected(done.error());
+    for (const ObjectNumber tip : owned_tips_ | std::views::take(kShallowTipsMax)) {
+      if (on_edge.insert(tip)) difference.edge.push_back(tip);
     }
   }
   done = reach_.add_snapshots(difference.edge, difference.client_has, limits_);

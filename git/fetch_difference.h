@@ -18,9 +18,10 @@
 namespace weir::git {
 
 struct Difference {
-  ObjectSet lacking;               // what to send
-  ObjectSet client_has;            // what the client has for certain, as far as it was looked at
-  std::vector<ObjectNumber> edge;  // commits of the client that wanted ones stand upon
+  ObjectSet lacking;     // what to send
+  ObjectSet client_has;  // what the client has for certain, as far as it was looked at
+  // Commits of the client that wanted ones stand upon; of a shallow client the newest of all.
+  std::vector<ObjectNumber> edge;
   bool ready = false;  // each wanted commit reaches one of the client's: no need to ask for more
 };
 

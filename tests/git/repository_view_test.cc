@@ -214,6 +214,20 @@ TEST_F(RepositoryViewTest, deepens_a_shallow_clone_by_what_it_lacks) {
   EXPECT_FALSE(got.contains(id("main~3").to_hex()));
 }
 
+TEST_F(RepositoryViewTest, moves_a_shallow_clone_on_by_what_changed) {
+  grow_a_large_file(2);
+  repository_.git("repack -adfqb");
+  look();
+  PlanRequest request{.wants = {id("main")}, .haves = {id("main~1")}, .shallows = {id("main~1")}};
+  request.depth = 1;
+  const PlanReply reply = ask(request);
+  EXPECT_EQ(reply.shallow, std::vector<ObjectId>{id("main")});
+  EXPECT_EQ(reply.recipe.counts().objects, 3U);  // the commit, its tree, the file
+  EXPECT_GT(reply.recipe.pack_bytes(), 50'000U);
+  request.thin_pack = true;
+  EXPECT_LT(ask(request).recipe.pack_bytes(), 1000U);
+}
+
 TEST_F(RepositoryViewTest, sends_what_a_client_lacks) {
   for (const char* repack : {"repack -dq", "repack -adfqb"}) {
     repository_.git(repack);
