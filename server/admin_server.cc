@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -22,6 +23,16 @@ constexpr std::string_view kOpenMetrics =
     "application/openmetrics-text; version=1.0.0; charset=utf-8";
 constexpr std::string_view kJson = "application/json";
 constexpr std::string_view kText = "text/plain; charset=utf-8";
+
+constexpr std::string_view kRepositories = "/v1/repositories/";
+constexpr std::string_view kLayout = "/layout";
+
+// Of "/v1/repositories/<tenant>/<path>/layout"; "" of anything else.
+std::string_view layout_of(std::string_view path) {
+  if (!path.starts_with(kRepositories) || !path.ends_with(kLayout)) return "";
+  path.remove_prefix(kRepositories.size());
+  return path.substr(0, path.size() - std::min(path.size(), kLayout.size()));
+}
 
 // A page of another origin must not reach this port through a name that its owner points here.
 bool host_is_local(std::string_view authority) {
@@ -182,6 +193,13 @@ io::Task<void> AdminServer::serve(http::Exchange& exchange) {
   } else if (head.path == "/v1/status" && is_private) {
     reply.content_type = kJson;
     reply.body = status_json();
+  } else if (is_private && !layout_of(head.path).empty()) {
+    const io::Result<std::string> told = co_await layout(std::string(layout_of(head.path)));
+    reply.status = told ? 200 : told.error().code == io::Errc::not_found ? 404 : 503;
+    reply.content_type = told ? kJson : kText;
+    reply.body = told                  ? *told
+                 : reply.status == 404 ? "weir: no git repository of that name\n"
+                                       : "weir: the disk does not answer\n";
   } else if (head.path.starts_with("/v1/") && !is_private) {
     reply.status = 404;
     reply.body = "weir: /v1/* is served on the admin socket only\n";
@@ -189,10 +207,16 @@ io::Task<void> AdminServer::serve(http::Exchange& exchange) {
     reply.status = 404;
     reply.body =
         "weir: there are /healthz, /readyz, /metrics and, on the admin socket, "
-        "/v1/status\n";
+        "/v1/status and /v1/repositories/<tenant>/<path>/layout\n";
   }
   co_await send(exchange, std::move(reply));
   exchange.release();
+}
+
+io::Task<io::Result<std::string>> AdminServer::layout(std::string name) {
+  auto told = co_await sources_.blocking->run([this, &name] { return sources_.layout(name); });
+  if (!told) co_return std::unexpected(told.error());
+  co_return std::move(*told);
 }
 
 std::string AdminServer::health(int& status) const {

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "http/server_connection.h"
+#include "io/blocking_pool.h"
 #include "io/event_loop.h"
 #include "io/listener.h"
 #include "io/task_scope.h"
@@ -40,6 +41,9 @@ struct AdminSources {
   std::function<std::vector<LiveRequestRow>(io::Instant now)> requests;
   std::function<bool()> ready;
   std::function<bool()> draining;
+  // By "<tenant>/<path>", as JSON; runs on the pool, which outlives the server.
+  std::function<io::Result<std::string>(const std::string& name)> layout;
+  io::BlockingPool* blocking = nullptr;
   std::string io_backend;  // "io_uring"
   std::vector<ConfinementPart> confinement;
   std::vector<std::string> addresses;
@@ -60,6 +64,7 @@ class AdminServer final : http::ExchangeHandler, http::ConnectionRegistry {
   void on_refused(const io::StreamInfo& peer, int status, std::string_view reason) override;
   void on_connection_closed(http::ServerConnection& connection, io::CloseReason reason) override;
   io::Task<void> serve(http::Exchange& exchange);
+  io::Task<io::Result<std::string>> layout(std::string name);
   std::string health(int& status) const;
   std::string status_json() const;
   void open(int fd, bool is_private);

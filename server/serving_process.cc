@@ -44,6 +44,7 @@
 #include "server/connection_metrics.h"
 #include "server/control_channel.h"
 #include "server/drain.h"
+#include "server/layout_report.h"
 #include "server/memory_budgets.h"
 #include "server/serving_loop.h"
 #include "server/token_file.h"
@@ -319,6 +320,10 @@ bool ServingProcess::make_admin(std::string& problem) {
   };
   sources.ready = [this] { return ready_.load() && !draining_.load(); };
   sources.draining = [this] { return draining_.load(); };
+  sources.layout = [root = config_.root](const std::string& name) {
+    return layout_json(root, name);
+  };
+  sources.blocking = blocking_.get();
   sources.io_backend = (*backend)->name();
   sources.confinement = confine_serving_process();  // every ring is made
   sources.addresses = context_.sockets.addresses;

@@ -1,6 +1,7 @@
 """`weir maintain`: what it says, what it does, and that nothing is ever lost by it: beside traffic, killed
 at any moment, with objects that no ref reaches.
 """
+import json
 import os
 import pathlib
 import random
@@ -318,6 +319,26 @@ class KillTest(MaintainCase):
         self.assertTrue(has(path, young))
         self.assert_whole(path, before)
         self.assertIn("nothing is due", self.maintain())
+
+
+class LayoutTest(unittest.TestCase):
+    def test_the_admin_socket_says_why_a_clone_is_slow(self):
+        with Weir() as weir:
+            path = weir.make_repository("acme/deep/my site.git")
+            fill(path, 1)
+            def ask(name):
+                return weir.admin(f"/v1/repositories/{name}/layout", weir.state / "admin.sock")
+            status, text = ask("acme/deep/my%20site")
+            self.assertEqual(status, 200, text)
+            told = json.loads(text)
+            self.assertEqual([due["step"] for due in told["due"]], ["core", "commit-graph"])
+            self.assertIn("no bitmap", told["slowed_by"][0])
+            subprocess.run([BINARY, "maintain", "--root", weir.root], check=True, capture_output=True)
+            told = json.loads(ask("acme/deep/my%20site.git")[1])
+            self.assertEqual((told["due"], told["slowed_by"]), ([], []))
+            self.assertEqual(told["core_objects"], told["packed_objects"])
+            for name in ("acme/none", "acme/deep", "acme", "acme/%2e%2e/acme/deep/my%20site", "acme/..%2f..%2fetc"):
+                self.assertEqual(ask(name)[0], 404, name)
 
 
 class BesideTrafficTest(unittest.TestCase):

@@ -48,6 +48,11 @@ class AdminServerTest : public testing::Test {
     };
     sources.ready = [this] { return ready_.load(); };
     sources.draining = [this] { return draining_.load(); };
+    sources.layout = [](const std::string& name) -> io::Result<std::string> {
+      if (name == "acme/site.git") return "{\"packs\":1}";
+      return io::fail(name == "acme/slow" ? io::Errc::unavailable : io::Errc::not_found, "test");
+    };
+    sources.blocking = &blocking_;
     sources.io_backend = "test";
     sources.addresses = {"127.0.0.1:8443"};
     server_ = std::make_unique<AdminServer>(
@@ -91,6 +96,7 @@ class AdminServerTest : public testing::Test {
   std::atomic<bool> ready_{true};
   std::atomic<bool> draining_{false};
   std::atomic<std::int64_t> silent_{0};
+  io::BlockingThreads blocking_{1};
   std::unique_ptr<AdminServer> server_;
 };
 
@@ -121,6 +127,18 @@ TEST_F(AdminServerTest, tells_more_on_the_private_socket_only) {
   EXPECT_NE(answer.find(R"("tenant":"acme")"), std::string::npos) << answer;
   EXPECT_NE(answer.find(R"("operation":"fe\"tch")"), std::string::npos) << answer;
   EXPECT_EQ(status("/metrics", "weir", "GET", true), 200);
+}
+
+TEST_F(AdminServerTest, tells_how_a_repository_lies_on_the_private_socket_only) {
+  const std::string path = "/v1/repositories/acme/site.git/layout";
+  EXPECT_EQ(status(path), 404);
+  const std::string answer = ask(path, "weir", "GET", true);
+  EXPECT_NE(answer.find("HTTP/1.1 200"), answer.npos) << answer;
+  EXPECT_NE(answer.find(R"({"packs":1})"), answer.npos) << answer;
+  EXPECT_EQ(status("/v1/repositories/acme/none/layout", "weir", "GET", true), 404);
+  EXPECT_EQ(status("/v1/repositories/acme/slow/layout", "weir", "GET", true), 503);
+  EXPECT_EQ(status("/v1/repositories/acme/site.git", "weir", "GET", true), 404);
+  EXPECT_EQ(status("/v1/repositories/layout", "weir", "GET", true), 404);
 }
 
 TEST_F(AdminServerTest, silent_connections_shut_no_door) {
