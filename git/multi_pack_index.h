@@ -31,6 +31,8 @@ class MultiPackIndex {
   // Positions are 0 <= position < count(), in the order of names.
   std::optional<std::uint32_t> find(const ObjectId& id) const { return names_.find(id); }
   ObjectId id_at(std::uint32_t position) const { return names_.id_at(position); }
+  // Whether find() finds them all. Reads all of them.
+  bool names_in_order() const { return names_.in_order(); }
   struct Place {
     std::uint32_t pack = 0;
     std::uint64_t offset = 0;

@@ -52,6 +52,18 @@ std::optional<std::uint32_t> NameTable::find(const ObjectId& id) const {
   return std::nullopt;
 }
 
+bool NameTable::in_order() const {
+  const std::size_t width = hash_bytes(format_);
+  for (std::uint32_t position = 0; position < count_; ++position) {
+    const std::uint8_t* const name = names_.data() + position * width;
+    if (position != 0 && std::memcmp(name - width, name, width) >= 0) return false;
+    const std::size_t first = *name;
+    if (position >= be32(fan_out_.data() + first * 4)) return false;
+    if (first != 0 && position < be32(fan_out_.data() + (first - 1) * 4)) return false;
+  }
+  return true;
+}
+
 ObjectId NameTable::id_at(std::uint32_t position) const {
   return stored_id(names_.data() + position * hash_bytes(format_), format_);
 }

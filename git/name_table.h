@@ -27,6 +27,8 @@ class NameTable {
   std::optional<std::uint32_t> find(const ObjectId& id) const;
   // `position` < count().
   ObjectId id_at(std::uint32_t position) const;
+  // Whether find() finds them all: they rise, and lie where the fan-out says. Reads all of them.
+  bool in_order() const;
 
  private:
   std::span<const std::uint8_t> fan_out_;

@@ -1,6 +1,7 @@
 #pragma once
 // ObjectSet: a set of object numbers (git/object_store.h) as a bitmap. A value; one thread.
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <vector>
@@ -39,6 +40,19 @@ class ObjectSet {
     for (std::size_t i = 0; i < words_.size(); ++i) words_[i] &= ~other.words_[i];
     return *this;
   }
+  // Of the numbers from `first` on, as many as `count`, those that are in `other`, where they begin
+  // at `from`; word by word.
+  void add_stretch(std::uint32_t first, const ObjectSet& other, std::uint32_t from,
+                   std::uint32_t count) {
+    while (count != 0) {
+      const unsigned at = first % 64;
+      const std::uint32_t bits = std::min<std::uint32_t>(64 - at, count);
+      words_[first / 64] |= other.stretch(from, bits) << at;
+      first += bits;
+      from += bits;
+      count -= bits;
+    }
+  }
   std::uint64_t count() const {
     std::uint64_t bits = 0;
     for (const std::uint64_t word : words_) bits += static_cast<unsigned>(std::popcount(word));
@@ -64,6 +78,14 @@ class ObjectSet {
   friend bool operator==(const ObjectSet&, const ObjectSet&) = default;
 
  private:
+  // 1 <= bits <= 64.
+  std::uint64_t stretch(std::uint32_t first, std::uint32_t bits) const {
+    const unsigned at = first % 64;
+    std::uint64_t found = words_[first / 64] >> at;
+    if (at + bits > 64) found |= words_[first / 64 + 1] << (64 - at);
+    return found & ~std::uint64_t{0} >> (64 - bits);
+  }
+
   std::vector<std::uint64_t> words_;
 };
 

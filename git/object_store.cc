@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
+#include <tuple>
 #include <utility>
 
 namespace weir::git {
@@ -10,7 +11,7 @@ namespace {
 
 constexpr std::size_t kCacheSlots = 16384;
 constexpr std::uint64_t kCachedContentBytesMax = kContentCacheBytesMax / 16;
-constexpr std::uint64_t kNumbersMax = 0xfffffff0;
+constexpr std::uint32_t kNumbersMax = 0xfffffff0;
 
 std::span<const std::uint8_t> bytes_of(const std::vector<MappedRepositoryFile>& files,
                                        FileRole role, const RepositoryFile& pack) {
@@ -41,38 +42,76 @@ std::span<const std::uint8_t> readable(const std::string& text) {
 io::Result<std::unique_ptr<ObjectStore>> ObjectStore::open(
     const std::vector<MappedRepositoryFile>& files, ObjectFormat format) {
   std::unique_ptr<ObjectStore> store(new ObjectStore(format));
-  std::uint64_t numbers = 0;
-  const auto take = [&numbers](std::uint64_t objects) -> io::Result<ObjectNumber> {
-    const std::uint64_t first = numbers;
-    numbers += objects;
-    if (numbers > kNumbersMax) return io::fail(io::Errc::limit, "objects of a repository");
-    return static_cast<ObjectNumber>(first);
-  };
-  for (std::size_t i = 0; i < files.size(); ++i) {
+  if (auto opened = store->open_packs(files); !opened) return std::unexpected(opened.error());
+  if (auto opened = store->open_loose(files); !opened) return std::unexpected(opened.error());
+  const io::Result<ObjectNumber> last = store->take_numbers(1);  // the empty tree
+  if (!last) return std::unexpected(last.error());
+  store->settle();
+  return store;
+}
+
+io::Result<ObjectNumber> ObjectStore::take_numbers(std::uint32_t objects) {
+  if (kNumbersMax - count_ < objects) return io::fail(io::Errc::limit, "objects of a repository");
+  return std::exchange(count_, count_ + objects);
+}
+
+io::Result<void> ObjectStore::open_packs(const std::vector<MappedRepositoryFile>& files) {
+  for (std::uint32_t i = 0; i < files.size(); ++i) {
     const RepositoryFile& file = files[i].file;
     if (file.role != FileRole::pack) continue;
     const PackFiles parts{.pack = files[i].mapping.bytes(),
                           .index = bytes_of(files, FileRole::pack_index, file),
                           .reverse_index = bytes_of(files, FileRole::pack_reverse_index, file)};
-    io::Result<std::unique_ptr<Pack>> pack = Pack::open(parts, format);
+    io::Result<std::unique_ptr<Pack>> pack = Pack::open(parts, format_);
     if (!pack) return std::unexpected(pack.error());
-    const io::Result<ObjectNumber> first = take((*pack)->count());
-    if (!first) return std::unexpected(first.error());
-    store->packs_.push_back({std::move(*pack), *first, static_cast<std::uint32_t>(i)});
+    packs_.push_back({.pack = std::move(*pack), .first = 0, .file = i});
   }
+  for (std::uint32_t i = 0; i < files.size(); ++i) {
+    if (files[i].file.role != FileRole::multi_pack_index) continue;
+    auto covered = CoveredPacks::open(files, i, packs_, format_);
+    if (covered) covered_.push_back(std::move(*covered));
+  }
+  std::ranges::sort(packs_, {}, [this](const StoredPack& stored) {
+    const auto by = std::ranges::find_if(
+        covered_, [&stored](const CoveredPacks& covered) { return covered.covers(stored); });
+    return std::tuple(by - covered_.begin(), by != covered_.end() && !by->prefers(stored),
+                      stored.file);
+  });
+  for (StoredPack& stored : packs_) {
+    const io::Result<ObjectNumber> first = take_numbers(stored.pack->count());
+    if (!first) return std::unexpected(first.error());
+    stored.first = *first;
+  }
+  std::erase_if(covered_, [this](CoveredPacks& covered) { return !covered.take_numbers(packs_); });
+  for (const StoredPack& stored : packs_) {
+    const auto covers = [&stored](const CoveredPacks& covered) { return covered.covers(stored); };
+    if (std::ranges::none_of(covered_, covers)) uncovered_.push_back(&stored);
+  }
+  return {};
+}
+
+io::Result<void> ObjectStore::open_loose(const std::vector<MappedRepositoryFile>& files) {
   for (const MappedRepositoryFile& file : files) {
     if (file.file.role != FileRole::loose_objects) continue;
-    io::Result<LooseBundle> bundle = LooseBundle::open(file.mapping.bytes(), format);
+    io::Result<LooseBundle> bundle = LooseBundle::open(file.mapping.bytes(), format_);
     if (!bundle) return std::unexpected(bundle.error());
-    const io::Result<ObjectNumber> first = take(bundle->count());
+    const io::Result<ObjectNumber> first = take_numbers(bundle->count());
     if (!first) return std::unexpected(first.error());
-    store->loose_.push_back({std::move(*bundle), *first});
+    loose_.push_back({std::move(*bundle), *first});
   }
-  const io::Result<ObjectNumber> last = take(1);  // the empty tree
-  if (!last) return std::unexpected(last.error());
-  store->count_ = static_cast<std::uint32_t>(numbers);
-  store->may_repeat_ = store->packs_.size() + store->loose_.size() > 1;
-  return store;
+  return {};
+}
+
+// What is asked first has the last word.
+void ObjectStore::settle() {
+  settled_ = empty_set();
+  if (!covered_.empty()) {
+    for (const ObjectNumber number : covered_.front().numbers()) settled_.add(number);
+  } else if (!packs_.empty()) {
+    for (ObjectNumber number = 0; number < packs_.front().pack->count(); ++number) {
+      settled_.add(number);
+    }
+  }
 }
 
 std::optional<ObjectNumber> ObjectStore::find(const ObjectId& id) const {
@@ -86,9 +125,12 @@ std::optional<ObjectNumber> ObjectStore::find(const ObjectId& id) const {
 }
 
 std::optional<ObjectNumber> ObjectStore::look_up(const ObjectId& id) const {
-  for (const StoredPack& stored : packs_) {
-    if (const std::optional<std::uint32_t> rank = stored.pack->find(id)) {
-      return stored.first + *rank;
+  for (const CoveredPacks& covered : covered_) {
+    if (const std::optional<ObjectNumber> number = covered.find(id)) return number;
+  }
+  for (const StoredPack* const stored : uncovered_) {
+    if (const std::optional<std::uint32_t> rank = stored->pack->find(id)) {
+      return stored->first + *rank;
     }
   }
   for (const Loose& loose : loose_) {
@@ -126,8 +168,7 @@ ObjectId ObjectStore::id(ObjectNumber number) const {
 }
 
 ObjectNumber ObjectStore::canonical(ObjectNumber number) const {
-  if (!may_repeat_) return number;
-  if (!packs_.empty() && number < packs_.front().pack->count()) return number;
+  if (settled_.contains(number)) return number;
   return find(id(number)).value_or(number);
 }
 

@@ -54,6 +54,7 @@ class Pack {
 
   std::uint32_t count() const { return index_.count(); }
   ObjectFormat format() const { return format_; }
+  const PackIndex& index() const { return index_; }
   std::span<const std::uint8_t> trailer() const { return bytes().last(hash_bytes(format_)); }
   std::span<const std::uint8_t> bytes() const { return bytes_; }
 

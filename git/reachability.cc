@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <queue>
+#include <set>
 #include <utility>
 
 #include "git/object_text.h"
@@ -19,12 +20,14 @@ ObjectId id_from(const std::uint8_t* hash, ObjectFormat format) {
   return id;
 }
 
-// The commit-graph of the store's own objects: one file, or the chain in its order.
+// The commit-graph of a store's objects: one file, or the chain in its order.
 std::vector<std::span<const std::uint8_t>> graph_files(
-    const std::vector<MappedRepositoryFile>& files) {
+    const std::vector<MappedRepositoryFile>& files, std::uint8_t store) {
   std::vector<const MappedRepositoryFile*> found;
   for (const MappedRepositoryFile& file : files) {
-    if (file.file.role == FileRole::commit_graph && file.file.store == 0) found.push_back(&file);
+    if (file.file.role == FileRole::commit_graph && file.file.store == store) {
+      found.push_back(&file);
+    }
   }
   std::ranges::sort(found, {}, [](const auto* file) { return file->file.order; });
   std::vector<std::span<const std::uint8_t>> parts;
@@ -36,27 +39,14 @@ std::vector<std::span<const std::uint8_t>> graph_files(
 
 io::Result<std::unique_ptr<Reachability>> Reachability::open(
     const std::vector<MappedRepositoryFile>& files, ObjectStore& store) {
-  std::unique_ptr<Reachability> reach(new Reachability(store));
-  // Bitmaps and graphs only save work: one that does not fit is left alone.
-  for (const ObjectStore::StoredPack& stored : store.packs()) {
-    if (reach->bitmap_ != nullptr) break;
-    const RepositoryFile& pack = files[stored.file].file;
-    for (const MappedRepositoryFile& file : files) {
-      if (file.file.role != FileRole::pack_bitmap || file.file.store != pack.store ||
-          file.file.name != pack.name) {
-        continue;
-      }
-      io::Result<std::unique_ptr<ReachabilityBitmap>> bitmap = ReachabilityBitmap::open(
-          file.mapping.bytes(), store.format(), stored.pack->count(), stored.pack->trailer());
-      if (!bitmap) continue;
-      reach->bitmap_ = std::move(*bitmap);
-      reach->bitmap_pack_ = &stored;
-    }
-  }
-  const std::vector<std::span<const std::uint8_t>> graphs = graph_files(files);
-  if (!graphs.empty()) {
+  std::unique_ptr<Reachability> reach(new Reachability(files, store));
+  std::set<std::uint8_t> stores;
+  for (const MappedRepositoryFile& file : files) stores.insert(file.file.store);
+  for (const std::uint8_t from : stores) {
+    const std::vector<std::span<const std::uint8_t>> graphs = graph_files(files, from);
+    if (graphs.empty()) continue;
     io::Result<CommitGraph> graph = CommitGraph::open(graphs, store.format());
-    if (graph) reach->graph_ = std::move(*graph);
+    if (graph) reach->graphs_.push_back(std::move(*graph));  // they only save work
   }
   return reach;
 }
@@ -89,17 +79,17 @@ io::Result<ObjectNumber> Reachability::peel(ObjectNumber number,
 io::Result<void> Reachability::read_commit(ObjectNumber number, Commit& commit) {
   const ObjectId id = store_.id(number);
   commit.parents.clear();
-  if (graph_) {
-    if (const std::optional<std::uint32_t> position = graph_->find(id)) {
-      const io::Result<void> read = graph_->read(*position, graph_commit_);
-      if (!read) return read;
-      commit.tree = graph_commit_.tree;
-      commit.date_s = graph_commit_.date_s;
-      for (const std::uint32_t parent : graph_commit_.parents) {
-        commit.parents.push_back(graph_->id_at(parent));
-      }
-      return {};
+  for (const CommitGraph& graph : graphs_) {
+    const std::optional<std::uint32_t> position = graph.find(id);
+    if (!position) continue;
+    const io::Result<void> read = graph.read(*position, graph_commit_);
+    if (!read) return read;
+    commit.tree = graph_commit_.tree;
+    commit.date_s = graph_commit_.date_s;
+    for (const std::uint32_t parent : graph_commit_.parents) {
+      commit.parents.push_back(graph.id_at(parent));
     }
+    return {};
   }
   const io::Result<ObjectContent> content = store_.read(number);
   if (!content) return std::unexpected(content.error());
@@ -113,26 +103,6 @@ io::Result<void> Reachability::read_commit(ObjectNumber number, Commit& commit) 
   return {};
 }
 
-// The set of a bitmapped commit. Its bits are ranks of one pack; an object that is stored in an
-// earlier pack too goes by its number there.
-io::Result<bool> Reachability::add_from_bitmap(ObjectNumber number, ObjectSet& into) {
-  if (bitmap_ == nullptr || number < bitmap_pack_->first) return false;
-  const std::uint32_t rank = number - bitmap_pack_->first;
-  if (rank >= bitmap_pack_->pack->count()) return false;
-  const io::Result<std::optional<ObjectSet>> set =
-      bitmap_->reachable_from(bitmap_pack_->pack->position_of_rank(rank));
-  if (!set) return std::unexpected(set.error());
-  if (!*set) return false;
-  const ObjectNumber first = bitmap_pack_->first;
-  if (first == 0) {
-    const std::vector<std::uint64_t>& words = (*set)->words();
-    for (std::size_t i = 0; i < words.size(); ++i) into.words()[i] |= words[i];
-  } else {
-    (*set)->for_each([&](std::uint32_t bit) { into.add(store_.canonical(first + bit)); });
-  }
-  return true;
-}
-
 io::Result<void> Reachability::walk_commits(std::vector<ObjectNumber> pending, ObjectSet& into,
                                             std::vector<ObjectNumber>& fresh, ObjectSet& met,
                                             const WalkLimits& limits) {
@@ -141,7 +111,7 @@ io::Result<void> Reachability::walk_commits(std::vector<ObjectNumber> pending, O
   Commit commit;
   for (const ObjectNumber number : pending) {
     if (into.contains(number)) continue;
-    const io::Result<bool> added = add_from_bitmap(number, into);
+    const io::Result<bool> added = bitmaps_.add_reachable(number, into);
     if (!added) return std::unexpected(added.error());
   }
   for (const ObjectNumber number : pending) {
@@ -155,7 +125,7 @@ io::Result<void> Reachability::walk_commits(std::vector<ObjectNumber> pending, O
     const ObjectNumber number = queue.top().second;
     queue.pop();
     if (into.contains(number)) continue;
-    const io::Result<bool> added = add_from_bitmap(number, into);
+    const io::Result<bool> added = bitmaps_.add_reachable(number, into);
     if (!added) return std::unexpected(added.error());
     if (*added) continue;
     into.add(number);

@@ -16,7 +16,7 @@
 #include "git/object_set.h"
 #include "git/object_store.h"
 #include "git/path_hints.h"
-#include "git/reachability_bitmap.h"
+#include "git/stored_bitmaps.h"
 #include "io/clock.h"
 #include "io/error.h"
 
@@ -56,11 +56,11 @@ class Reachability {
   io::Result<ObjectNumber> number_of(const ObjectId& id);
   const ObjectId& missing() const { return missing_; }
   // Whether some commits' sets need no walk.
-  bool has_bitmap() const { return bitmap_ != nullptr; }
+  bool has_bitmap() const { return !bitmaps_.empty(); }
 
  private:
-  explicit Reachability(ObjectStore& store) : store_(store) {}
-  io::Result<bool> add_from_bitmap(ObjectNumber number, ObjectSet& into);
+  Reachability(const std::vector<MappedRepositoryFile>& files, ObjectStore& store)
+      : store_(store), bitmaps_(files, store) {}
   io::Result<void> walk_commits(std::vector<ObjectNumber> pending, ObjectSet& into,
                                 std::vector<ObjectNumber>& fresh, ObjectSet& met,
                                 const WalkLimits& limits);
@@ -68,9 +68,8 @@ class Reachability {
                             PathHints* hints);
 
   ObjectStore& store_;
-  std::unique_ptr<ReachabilityBitmap> bitmap_;
-  const ObjectStore::StoredPack* bitmap_pack_ = nullptr;
-  std::optional<CommitGraph> graph_;
+  StoredBitmaps bitmaps_;
+  std::vector<CommitGraph> graphs_;  // of each store that has one
   CommitGraph::Commit graph_commit_;
   ObjectId missing_;
   std::uint64_t trees_read_ = 0;

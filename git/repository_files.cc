@@ -167,7 +167,7 @@ class RepositoryFilesReader {
   io::Result<std::string> loose_content(const LooseName& name);
   io::Result<void> add_packs(std::size_t store);
   io::Result<void> add_multi_pack_index(int folder, RepositoryFile file);
-  io::Result<void> add_commit_graph();
+  io::Result<void> add_commit_graph(std::size_t store);
   io::Result<void> add(int folder, const std::string& name, RepositoryFile file);
   // Not being there is fine.
   io::Result<void> add_if_there(int folder, const std::string& name, RepositoryFile file);
@@ -197,7 +197,9 @@ io::Result<void> RepositoryFilesReader::read() {
   for (std::size_t i = 0; i < stores_.size(); ++i) {
     if (auto packs = add_packs(i); !packs) return packs;
   }
-  if (auto graph = add_commit_graph(); !graph) return graph;
+  for (std::size_t i = 0; i < stores_.size(); ++i) {
+    if (auto graph = add_commit_graph(i); !graph) return graph;
+  }
   if (loose_file_ == nullptr) return {};
   const auto& last = made_->loose_.back();
   made_->files_.push_back(
@@ -420,9 +422,10 @@ io::Result<void> RepositoryFilesReader::add_packs(std::size_t store) {
     entry.mtime_ns = FileStamp::of(status).mtime_ns;
     packs.push_back(std::move(entry));
   }
+  // By seconds, as a multi-pack-index prefers copies.
   std::ranges::sort(packs, {}, [](const PackEntry& entry) {
-    return std::tuple<bool, std::int64_t, const std::string&>(!entry.bitmap, -entry.mtime_ns,
-                                                              entry.name);
+    return std::tuple<bool, std::int64_t, const std::string&>(
+        !entry.bitmap, -(entry.mtime_ns / 1'000'000'000), entry.name);
   });
   RepositoryFile file;
   file.store = static_cast<std::uint8_t>(store);
@@ -470,36 +473,32 @@ io::Result<void> RepositoryFilesReader::add_multi_pack_index(int folder, Reposit
   return add_if_there(folder, stem + ".bitmap", file);
 }
 
-// One graph for all stores, as git: the first that has one. A chain's parts may lie in any.
-io::Result<void> RepositoryFilesReader::add_commit_graph() {
-  for (std::size_t i = 0; i < stores_.size(); ++i) {
-    const Store& store = stores_[i];
-    const std::size_t before = made_->files_.size();
-    RepositoryFile file{
-        .role = FileRole::commit_graph, .store = static_cast<std::uint8_t>(i), .name = ""};
-    stamp(store.path + "/info");
-    if (auto added = add_if_there(store.fd.get(), "info/commit-graph", file); !added) return added;
-    if (made_->files_.size() > before) return {};
-    stamp(store.path + "/info/commit-graphs");
-    const auto chain =
-        read_text(store.fd.get(), "info/commit-graphs/commit-graph-chain", kGraphChainBytesMax);
-    if (!chain) return std::unexpected(chain.error());
-    std::string_view rest = *chain;
-    while (!rest.empty()) {
-      const std::size_t end = std::min(rest.find('\n'), rest.size());
-      const auto hash = ObjectId::from_hex(rest.substr(0, end));
-      rest.remove_prefix(std::min(end + 1, rest.size()));
-      if (!hash || hash->bytes != hash_bytes(format_)) break;
-      const std::string name = "info/commit-graphs/graph-" + hash->to_hex() + ".graph";
-      const std::size_t parts = made_->files_.size();
-      for (std::size_t at = 0; at < stores_.size() && made_->files_.size() == parts; ++at) {
-        file.store = static_cast<std::uint8_t>(at);
-        if (auto added = add_if_there(stores_[at].fd.get(), name, file); !added) return added;
-      }
-      if (made_->files_.size() == parts) break;  // what stands on it is of no use
-      ++file.order;
+// The parts of a chain may lie in any store; they are of the one whose chain it is.
+io::Result<void> RepositoryFilesReader::add_commit_graph(std::size_t store) {
+  const Store& of = stores_[store];
+  const std::size_t before = made_->files_.size();
+  RepositoryFile file{
+      .role = FileRole::commit_graph, .store = static_cast<std::uint8_t>(store), .name = ""};
+  stamp(of.path + "/info");
+  if (auto added = add_if_there(of.fd.get(), "info/commit-graph", file); !added) return added;
+  if (made_->files_.size() > before) return {};
+  stamp(of.path + "/info/commit-graphs");
+  const auto chain =
+      read_text(of.fd.get(), "info/commit-graphs/commit-graph-chain", kGraphChainBytesMax);
+  if (!chain) return std::unexpected(chain.error());
+  std::string_view rest = *chain;
+  while (!rest.empty()) {
+    const std::size_t end = std::min(rest.find('\n'), rest.size());
+    const auto hash = ObjectId::from_hex(rest.substr(0, end));
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+    if (!hash || hash->bytes != hash_bytes(format_)) return {};
+    const std::string name = "info/commit-graphs/graph-" + hash->to_hex() + ".graph";
+    const std::size_t parts = made_->files_.size();
+    for (std::size_t at = 0; at < stores_.size() && made_->files_.size() == parts; ++at) {
+      if (auto added = add_if_there(stores_[at].fd.get(), name, file); !added) return added;
     }
-    if (!chain->empty()) return {};
+    if (made_->files_.size() == parts) return {};  // what stands on it is of no use
+    ++file.order;
   }
   return {};
 }

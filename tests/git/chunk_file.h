@@ -15,6 +15,21 @@ struct ChunkFile {
   std::vector<std::pair<std::string, std::string>> chunks;
   std::string trailer = std::string(20, 't');
 
+  // One that git wrote, with a head of so many bytes.
+  static ChunkFile of(const std::string& file, std::size_t head_bytes) {
+    const auto number = [&file](std::size_t at, std::size_t bytes) {
+      std::size_t value = 0;
+      while (bytes-- != 0) value = value << 8 | static_cast<std::uint8_t>(file[at++]);
+      return value;
+    };
+    ChunkFile taken{
+        .head = file.substr(0, head_bytes), .chunks = {}, .trailer = file.substr(file.size() - 20)};
+    for (std::size_t row = head_bytes; number(row, 4) != 0; row += 12) {
+      const std::size_t begin = number(row + 4, 8), end = number(row + 16, 8);
+      taken.chunks.emplace_back(file.substr(row, 4), file.substr(begin, end - begin));
+    }
+    return taken;
+  }
   std::string& chunk(const std::string& name) {
     return std::ranges::find(chunks, name, &std::pair<std::string, std::string>::first)->second;
   }

@@ -362,6 +362,52 @@ TEST_F(RepositoryViewTest, never_takes_a_hidden_blob_as_a_base) {
   for (const std::string& name : hidden) EXPECT_FALSE(got.contains(name)) << name;
 }
 
+TEST_F(RepositoryViewTest, sends_what_a_multi_pack_index_covers_and_what_came_after_it) {
+  repository_.git("config receive.unpackLimit 1");
+  const auto push = [this](const char* name) {
+    repository_.run("cd " + work() +
+                    " && git checkout -q main && for i in 1 2 3; do seq $i 950 > a; " + "echo " +
+                    name + " >> a; git commit -qam " + name + "; done && git push -q " +
+                    repository_.path() + " main");
+  };
+  repository_.git("repack -adfq");
+  push("rolled_up");
+  push("too");
+  repository_.git("repack -q -d --geometric=2 --write-midx --write-bitmap-index");
+  for (int pushes = 0; pushes < 3; ++pushes) {
+    look();
+    PlanRequest request{.wants = visible_.tips};
+    request.ofs_delta = true;
+    const PlanReply all = ask(request);
+    expect_objects(all, reached("--all"));
+    EXPECT_EQ(all.recipe.counts().reencoded, 0U) << pushes;  // bases come before their deltas
+    request.wants = {id("main")};
+    expect_objects(ask(request), reached("main"));
+    request.haves = {id("main~4")};
+    expect_objects(ask(request), reached("main --not main~4"), "--fsck-objects");
+    push("later");  // thin, so it brings bases that are covered
+  }
+}
+
+TEST_F(RepositoryViewTest, sends_what_is_borrowed_from_an_alternate_with_a_bitmap) {
+  const std::string pool = repository_.folder() + "/pool.git";
+  for (const char* layout : {"repack -adbq", "multi-pack-index write --bitmap"}) {
+    repository_.run("rm -rf " + pool + " && cp -a " + repository_.path() + " " + pool);
+    repository_.run("git -C " + pool + " repack -adq && git -C " + pool + " " + layout);
+    repository_.run("rm -f " + repository_.path() + "/objects/pack/*");
+    repository_.write("objects/info/alternates", "../../pool.git/objects\n");
+    repository_.run("cd " + work() + " && echo own >> b && git commit -qam own && git push -q " +
+                    repository_.path() + " main");
+    look();
+    PlanRequest request{.wants = visible_.tips};
+    expect_objects(ask(request), reached("--all"));
+    request.wants = {id("side")};
+    expect_objects(ask(request), reached("side"));
+    repository_.git("repack -adq");  // all its own again, for the next round
+    repository_.run("rm " + repository_.path() + "/objects/info/alternates");
+  }
+}
+
 TEST_F(RepositoryViewTest, follows_refs_that_move_and_forgets_those_that_go) {
   repository_.run("cd " + work() +
                   " && git checkout -q -b topic && seq 1 9100 > b && git commit "
