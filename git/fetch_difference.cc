@@ -31,7 +31,8 @@ class Painting {
   io::Result<void> start(std::span<const ObjectNumber> tips, bool owned);
   io::Result<void> color(ObjectNumber commit, bool owned);
   io::Result<void> spread();
-  io::Result<std::vector<ObjectNumber>> parents_of(ObjectNumber commit);
+  // Without those the client does not have; with `whole`, all.
+  io::Result<std::vector<ObjectNumber>> parents_of(ObjectNumber commit, bool whole = false);
   io::Result<bool> meet_owned(std::span<const ObjectNumber> wants);
   io::Result<void> newest_first(std::vector<ObjectNumber>& commits);
   io::Result<void> look_at_edge(std::vector<ObjectNumber> edge, PathHints& hints);
@@ -50,9 +51,9 @@ class Painting {
   Reachability::Commit commit_;
 };
 
-io::Result<std::vector<ObjectNumber>> Painting::parents_of(ObjectNumber commit) {
+io::Result<std::vector<ObjectNumber>> Painting::parents_of(ObjectNumber commit, bool whole) {
   std::vector<ObjectNumber> parents;
-  if (!cut_.words().empty() && cut_.contains(commit)) return parents;
+  if (!whole && cut_.contains(commit)) return parents;
   const io::Result<void> read = reach_.read_commit(commit, commit_);
   if (!read) return std::unexpected(read.error());
   const std::vector<ObjectId> ids = commit_.parents;
@@ -123,29 +124,49 @@ io::Result<void> Painting::spread() {
   return {};
 }
 
-// As upload-pack.c's ok_to_give_up(): wants that are no commits say nothing either way.
+// As upload-pack.c's ok_to_give_up(): wants that are no commits say nothing either way, and shallow
+// commits have their parents. Each commit is looked at once, whatever is wanted.
 io::Result<bool> Painting::meet_owned(std::span<const ObjectNumber> wants) {
+  struct Step {
+    ObjectNumber commit;
+    std::vector<ObjectNumber> parents;  // not looked at yet
+  };
   ObjectSet meets = owned_;
+  ObjectSet seen = store_.empty_set();
+  std::vector<Step> path;
+  const auto step_to = [&](ObjectNumber commit) -> io::Result<void> {
+    seen.add(commit);
+    io::Result<std::vector<ObjectNumber>> parents = parents_of(commit, true);
+    if (!parents) return std::unexpected(parents.error());
+    path.push_back({commit, std::move(*parents)});
+    return {};
+  };
+  unsigned steps = 0;
   for (const ObjectNumber want : wants) {
-    const io::Result<ObjectNumber> target = reach_.peel(want);
-    if (!target) return std::unexpected(target.error());
-    const ObjectNumber tip = *target;
-    if (!wanted_.contains(tip)) continue;  // no commit
-    ObjectSet seen = store_.empty_set();
-    std::vector<ObjectNumber> path{tip};
-    bool met = meets.contains(tip);
-    while (!met && !path.empty()) {
-      const ObjectNumber commit = path.back();
-      path.pop_back();
-      const io::Result<std::vector<ObjectNumber>> parents = parents_of(commit);
-      if (!parents) return std::unexpected(parents.error());
-      for (const ObjectNumber parent : *parents) {
-        met = met || meets.contains(parent);
-        if (seen.insert(parent)) path.push_back(parent);
+    const io::Result<ObjectNumber> tip = reach_.peel(want);
+    if (!tip) return std::unexpected(tip.error());
+    if (!wanted_.contains(*tip) || meets.contains(*tip)) continue;  // no commit, or proved
+    io::Result<void> stepped = step_to(*tip);
+    while (stepped && !path.empty() && !meets.contains(*tip)) {
+      if (++steps % kCommitsPerLook == 0 && limits_.expired && limits_.expired()) {
+        return io::fail(io::Errc::limit, "time of a walk");
+      }
+      std::vector<ObjectNumber>& parents = path.back().parents;
+      if (parents.empty()) {  // nothing behind it meets
+        path.pop_back();
+        continue;
+      }
+      const ObjectNumber parent = parents.back();
+      parents.pop_back();
+      if (meets.contains(parent)) {
+        for (const Step& step : path) meets.add(step.commit);
+      } else if (!seen.contains(parent)) {
+        stepped = step_to(parent);
       }
     }
-    if (!met) return false;
-    meets.add(tip);
+    if (!stepped) return std::unexpected(stepped.error());
+    if (!meets.contains(*tip)) return false;
+    path.clear();
   }
   return true;
 }
