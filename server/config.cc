@@ -119,6 +119,9 @@ void read_all(ConfigReader& reader, Config& config) {
   read_git(reader, config.git);
   read_limits(reader, config.limits);
   read_sandbox(reader, config.sandbox);
+  reader.boolean("maintenance.enabled", config.maintenance.enabled);
+  reader.integer("maintenance.quiet_s", config.maintenance.quiet_s, 1, 86'400);
+  reader.integer("maintenance.interval_s", config.maintenance.interval_s, 1, 30 * 86'400);
   reader.text("log.path", config.log.path, kOptionalPath);
   reader.boolean("log.requests", config.log.requests);
 }

@@ -74,6 +74,13 @@ struct SandboxConfig {
   bool hooks_network = false;
 };
 
+// Repacking in the background (server/maintenance_schedule.h).
+struct MaintenanceConfig {
+  bool enabled = true;
+  std::uint32_t quiet_s = 300;      // without a push
+  std::uint32_t interval_s = 3600;  // of one repository
+};
+
 struct LogConfig {
   std::string path;  // "" = standard output
   bool requests = true;
@@ -93,6 +100,7 @@ struct Config {
   GitConfig git;
   LimitsConfig limits;
   SandboxConfig sandbox;
+  MaintenanceConfig maintenance;
   LogConfig log;
 };
 

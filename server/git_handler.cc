@@ -176,6 +176,9 @@ io::Task<void> Pipeline::git_service(Request& request, std::shared_ptr<const Pol
     outcome = co_await git::serve_upload_pack(call);
   } else {
     outcome = co_await git::serve_receive_pack(call);
+    if (shared_.maintenance != nullptr && outcome.ended == git::Ended::completed) {
+      shared_.maintenance->pushed(request.repository, loop_.now());
+    }
   }
   request.operation = outcome.operation;
   request.detail = outcome.detail;

@@ -43,9 +43,10 @@ struct CommandLine {
   std::string admin_listen, admin_socket, announce;
   std::vector<std::string> listen;
   std::uint32_t loops = 0;
-  std::string git_path = "/usr/bin/git";
+  std::string git_path;  // of commands that the server starts
   std::vector<std::string> repositories;
   bool dry_run = false;
+  bool brief = false;
 };
 
 // The file's values, overridden by the command line; folders absolute.
@@ -132,7 +133,10 @@ int maintain(const CommandLine& line) {
   Config config;
   if (!load_config(line, config)) return kUsageStatus;
   return weir::server::maintain_command(
-      {.root = config.root, .git_path = config.git.git_path, .dry_run = line.dry_run},
+      {.root = config.root,
+       .git_path = line.git_path.empty() ? config.git.git_path : line.git_path,
+       .dry_run = line.dry_run,
+       .brief = line.brief},
       line.repositories);
 }
 
@@ -178,6 +182,8 @@ int main(int argc, char** argv) {
   CLI::App* maintain_command =
       app.add_subcommand("maintain", "repack repositories so that clones of them are fast");
   add_common_options(*maintain_command, line);
+  maintain_command->add_flag("--brief", line.brief, "as the server reads it")->group("");
+  maintain_command->add_option("--git", line.git_path, "git binary")->group("");
   maintain_command->add_flag("--dry-run", line.dry_run, "say what is due, and do nothing");
   maintain_command
       ->add_option("REPOSITORY", line.repositories, "<tenant>/<path>; none: all below the root")

@@ -61,6 +61,22 @@ void say(const std::string& line) {
   std::fflush(stdout);
 }
 
+// As server/maintenance_job.cc reads it.
+bool maintain_briefly(const git::Repository& repository, const git::MaintenanceOptions& options) {
+  const auto report = git::maintain(repository, options);
+  if (!report) return false;
+  if (!report->skipped.empty()) {
+    say("none skipped");
+  } else if (report->results.empty()) {
+    say("none not_due");
+  }
+  for (const git::StepResult& result : report->results) {
+    say(fmt::format("{} {}", to_string(result.step), result.problem.empty() ? "done" : "failed"));
+    if (!result.problem.empty()) say(result.problem);
+  }
+  return !report->failed();
+}
+
 // False if something failed.
 bool maintain_one(const std::string& name, const git::Repository& repository,
                   const git::MaintenanceOptions& options) {
@@ -113,7 +129,9 @@ int maintain_command(const MaintainOptions& options, const std::vector<std::stri
   const auto maintain_named = [&](const std::string& name) {
     const auto repository = find(options.root, name);
     if (repository == nullptr) return false;
-    all_well = maintain_one(name, *repository, git_options) && all_well;
+    const bool well = options.brief ? maintain_briefly(*repository, git_options)
+                                    : maintain_one(name, *repository, git_options);
+    all_well = well && all_well;
     return true;
   };
   for (const std::string& name : names) {

@@ -17,6 +17,7 @@
 #include "server/authenticator.h"
 #include "server/live_requests.h"
 #include "server/locator.h"
+#include "server/maintenance_schedule.h"
 #include "server/policy.h"
 #include "server/request.h"
 #include "server/request_metrics.h"
@@ -31,6 +32,7 @@ struct SharedStages {
   AdmissionDoor& admission;
   RequestMetrics& metrics;
   const io::Clock& clock;
+  MaintenanceSchedule* maintenance = nullptr;  // told of pushes
 };
 
 class Pipeline final : public http::ExchangeHandler {

@@ -137,10 +137,19 @@ void ServingLoop::beat() {
   report_.publish(*loop_, listeners_);
   pipeline_.housekeeping();
   if (planners_ != nullptr) planners_->housekeeping();
+  maintain();
   std::erase_if(retired_policies_, [this](const auto& retired) {
     return loop_->now() - retired.first > kRetiredPolicyKept;
   });
   loop_->timers().arm(beat_, loop_->now() + kBeat);
+}
+
+void ServingLoop::maintain() {
+  if (draining_ || options_.maintenance.schedule == nullptr) return;
+  auto repository = options_.maintenance.schedule->next(loop_->now());
+  if (repository == nullptr) return;
+  maintenance_.spawn(run_maintenance(*loop_, *launcher_, options_.maintenance,
+                                     std::move(repository), maintenance_.token()));
 }
 
 void ServingLoop::set_policy(std::shared_ptr<const Policy> policy) {
@@ -158,6 +167,7 @@ void ServingLoop::drain(std::function<void()> on_drained) {
   loop_->post([this, on_drained = std::move(on_drained)]() mutable {
     if (draining_) return;
     draining_ = true;
+    maintenance_.request_stop();
     on_drained_ = std::move(on_drained);
     http::ServerConnection* next = nullptr;
     for (http::ServerConnection* at = connections_.first(); at != nullptr; at = next) {
@@ -205,6 +215,7 @@ io::Task<void> ServingLoop::finish_drain() {
   const std::function<void()> on_drained = std::exchange(on_drained_, nullptr);
   if (!on_drained) co_return;
   co_await pipeline_.join();
+  co_await maintenance_.join();
   if (planners_ != nullptr) co_await planners_->close();
   co_await workers_->close();
   co_await launcher_->close();

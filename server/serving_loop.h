@@ -19,6 +19,7 @@
 #include "io/listener.h"
 #include "io/subprocess.h"
 #include "server/connection_metrics.h"
+#include "server/maintenance_job.h"
 #include "server/pipeline.h"
 
 namespace weir::server {
@@ -32,6 +33,7 @@ struct ServingLoopOptions {
   git::WorkerPoolOptions workers;
   git::PlannerPoolOptions planners;                    // none: no planners
   git::PlannerDirectory* planner_directory = nullptr;  // of all loops; outlives them
+  MaintenanceJobOptions maintenance;
 };
 
 class ServingLoop final : http::ConnectionRegistry {
@@ -72,6 +74,7 @@ class ServingLoop final : http::ConnectionRegistry {
   void on_connection_closed(http::ServerConnection& connection, io::CloseReason reason) override;
   void open_listeners(const std::vector<ServingLoop*>& loops);
   void beat();
+  void maintain();
   void maybe_drained();
   io::Task<void> finish_drain();
 
@@ -101,6 +104,7 @@ class ServingLoop final : http::ConnectionRegistry {
   std::function<void()> on_drained_;
   std::vector<std::pair<io::Instant, std::shared_ptr<const Policy>>> retired_policies_;
   io::TaskScope closing_;
+  io::TaskScope maintenance_;
   std::thread thread_;
 };
 

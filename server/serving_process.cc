@@ -165,6 +165,7 @@ class ServingProcess {
   std::unique_ptr<git::PushJournal> journal_;
   git::GitEnvironment environment_{};
   git::PlannerDirectory planner_directory_;
+  std::unique_ptr<MaintenanceSchedule> maintenance_;
   std::vector<std::unique_ptr<ServingLoop>> loops_;
   std::unique_ptr<AdminServer> admin_;
   std::atomic<bool> ready_{false};
@@ -215,6 +216,8 @@ bool ServingProcess::prepare(std::string& problem) {
         "weir_drain_cut", fmt::format("class=\"{}\"", to_string(static_cast<RequestClass>(i))),
         "Requests cut because the server had to end before they had.");
   }
+  maintenance_ = std::make_unique<MaintenanceSchedule>(config_.maintenance);
+  count_maintenance();
   return prepare_git(problem);
 }
 
@@ -269,7 +272,8 @@ bool ServingProcess::prepare_git(std::string& problem) {
 
 bool ServingProcess::make_loops(std::string& problem) {
   const std::size_t count = context_.launcher_fds.size();
-  SharedStages shared{*authenticator_, *locator_, *admission_, *request_metrics_, clock_};
+  SharedStages shared{*authenticator_,   *locator_, *admission_,
+                      *request_metrics_, clock_,    maintenance_.get()};
   for (std::size_t i = 0; i < count; ++i) {
     io::Result<std::unique_ptr<io::Backend>> backend =
         make_backend(config_, io::kRecvBuffers, problem);
@@ -292,6 +296,10 @@ bool ServingProcess::make_loops(std::string& problem) {
     options.workers.workers = static_cast<int>(config_.git.workers_per_loop);
     options.planners = planner_options(config_, count);
     options.planner_directory = &planner_directory_;
+    options.maintenance = {.weir_path = io::own_program(),
+                           .git_path = config_.git.git_path,
+                           .root = config_.root,
+                           .schedule = maintenance_.get()};
     loops_.push_back(std::make_unique<ServingLoop>(
         std::move(options),
         std::make_unique<io::EventLoop>(static_cast<int>(i), std::move(*backend), clock_), shared,

@@ -341,6 +341,60 @@ class LayoutTest(unittest.TestCase):
                 self.assertEqual(ask(name)[0], 404, name)
 
 
+class BackgroundTest(unittest.TestCase):
+    def served(self, weir, name):
+        """Makes a repository and pushes a history to it."""
+        path = weir.make_repository(name)
+        token = weir.add_token()
+        weir.reload()
+        with tempfile.TemporaryDirectory(prefix="weir-maintain-") as folder:
+            source = pathlib.Path(folder) / "source.git"
+            git("init", "-q", "--bare", "--initial-branch=main", source)
+            fill(source, 1)
+            weir.git("push", "-q", weir.url(name, token), "main", cwd=source)
+        return path
+
+    def test_what_was_pushed_to_is_maintained_when_it_rests(self):
+        with Weir(config="[maintenance]\nquiet_s = 1\n") as weir:
+            path = self.served(weir, "acme/site.git")
+            wait_until(lambda: "maintenance of acme/site.git: " in weir.log_text(), 60, what=weir.log_text)
+            shown = weir.admin("/metrics")[1].splitlines()
+            for step in ("core", "commit-graph"):
+                self.assertIn(f'weir_maintenance_runs_total{{step="{step}",result="done"}} 1', shown)
+            self.assertEqual(len(packs(path, "*.bitmap")), 1)
+            self.assertFalse((path / "gc.pid").exists())
+            fsck(path)
+            weir.git("ls-remote", weir.url("acme/site.git"))
+
+    def test_a_held_repository_is_left_alone(self):
+        with Weir(config="[maintenance]\nquiet_s = 1\n") as weir:
+            path = weir.make_repository("acme/site.git")
+            (path / "gc.pid").write_text(f"{os.getpid()} {socket.gethostname()}")
+            self.served(weir, "acme/site.git")
+            wait_until(lambda: "maintenance of acme/site.git: none skipped" in weir.log_text(), 60,
+                       what=weir.log_text)
+            self.assertEqual(packs(path, "*.bitmap"), [])
+
+
+class BackgroundEndTest(MaintainCase):
+    def test_a_server_that_drains_does_not_wait_for_it(self):
+        slow = self.folder / "bin/git"
+        slow.parent.mkdir()
+        slow.write_text('#!/bin/sh\ncase "$*" in *repack*) exec sleep 600;; esac\nexec /usr/bin/git "$@"\n')
+        slow.chmod(0o755)
+        with Weir(config=f'[maintenance]\nquiet_s = 1\n[git]\ngit_path = "{slow}"\n') as weir:
+            path = BackgroundTest.served(self, weir, "acme/site.git")
+            def sleeps():
+                return [pid for pid, name in descendants_of(weir.process.pid).items() if name == "sleep"]
+            wait_until(sleeps, 60, what=weir.log_text)
+            left = sleeps()
+            weir.stop()
+            wait_until(lambda: not any(pathlib.Path(f"/proc/{pid}").exists() for pid in left), 10)
+            self.root = weir.root
+            self.assertIn("core (", self.maintain())
+            fsck(path)
+
+
 class BesideTrafficTest(unittest.TestCase):
     SECONDS = 60  # at most, for all that must happen
 

@@ -184,6 +184,8 @@ TEST(Config, refuses_values_out_of_range_or_of_another_type) {
            std::string("limits.connections_max = 0"),
            std::string("log.requests = \"all\""),
            std::string("sandbox.hooks_network = \"loopback\""),
+           std::string("maintenance.quiet_s = 0"),
+           std::string("maintenance.interval_s = -1"),
            std::string("sandbox.read_paths = \"/srv\""),
            std::string("sandbox.read_paths = [\"srv\"]"),
            std::string("sandbox.hooks_write_paths = [\"\"]"),
