@@ -524,13 +524,14 @@ class LogTest(AbuseTestCase):
 
 class SecretsTest(AbuseTestCase):
     def fetch_child_shows(self, authorization):
-        """Command line and environment of the git that serves a fetch with the token in every place."""
+        """Command line and environment of the git that serves a fetch, which no plan does with its filter, with the
+        token in every place."""
         large = self.weir.make_repository("acme/large.git")
         work = make_work_tree(self.scratch / "large")
         tip = commit(work, "large", os.urandom(32 * 1024 * 1024))  # more than all buffers hold
         git("push", "-q", large, "main", cwd=work)
         with Connection(self.weir) as connection:
-            body = v2_fetch(f"want {tip}\n", "done\n").replace(pkt("object-format=sha1"), pkt(f"agent={self.token}") +
+            body = v2_fetch(f"want {tip}\n", "filter tree:9\n", "done\n").replace(pkt("object-format=sha1"), pkt(f"agent={self.token}") +
                                                               pkt("object-format=sha1"))
             connection.send(request(UPLOAD_TYPE, "Git-Protocol: version=2", f"Authorization: {authorization}",
                                     f"User-Agent: {self.token}", f"traceparent: 00-{self.token}", f"Content-Length: {len(body)}",

@@ -19,6 +19,8 @@ VERSIONS = ["HTTP/1.1", "HTTP/2"]
 
 
 class FaultCase(ExhaustionCase):
+    planners = 1
+
     def setUp(self):
         super().setUp()
         folder = self.weir.folder / "faulty"
@@ -34,7 +36,7 @@ class FaultCase(ExhaustionCase):
                            f'ulimit -v $(cat {self.no_memory});; esac\n'
                            f'LD_PRELOAD={folder}/libweir_faults.so exec /usr/bin/git "$@"\n')
         wrapper.chmod(0o755)
-        self.weir.extra_config = (f'[git]\ngit_path = "{wrapper}"\n'
+        self.weir.extra_config = (f'[git]\ngit_path = "{wrapper}"\nplanners = {self.planners}\n'
                                   f'[sandbox]\nread_paths = ["{folder}"]\n')
         self.weir.write_config()
         self.serve()
@@ -159,6 +161,8 @@ class DeadRefsTest(FaultCase):
 
 
 class DeadStateTest(FaultCase):
+    planners = 0  # git is what needs the state folder to answer a fetch
+
     def test_reads_are_served_and_pushes_refused_in_words(self):
         state = str(self.weir.state)
         self.die(("write", state), ("sync", state), ("change", state), ("open", state + "/pushes"),
@@ -178,6 +182,8 @@ class DeadStateTest(FaultCase):
 
 
 class NoMemoryTest(FaultCase):
+    planners = 0  # git is to serve the fetches
+
     def test_a_git_without_memory_is_told_and_others_go_on(self):
         commit(self.work, "blob", os.urandom(20 * MIB))
         self.assertEqual(self.push("main").returncode, 0)
