@@ -47,7 +47,7 @@ class Killer:
         if kind == "git":
             return self.load.git_processes()
         return [pid for pid in descendants_of(self.weir.process.pid)
-                if "git-worker" in command_line(pid)]
+                if f"git-{kind}" in command_line(pid)]
 
     def kill(self, kinds, kills):
         """`kinds`: {kind: weight}."""
@@ -123,7 +123,7 @@ class KillTest(unittest.TestCase):
         load = self.load()
         killer = Killer(self.weir, load)
         with load:
-            killer.kill({"git": 10, "worker": 4, "launcher": 2, "serving": 4}, KILLS)
+            killer.kill({"git": 10, "worker": 4, "planner": 4, "launcher": 2, "serving": 4}, KILLS)
             wait_until(lambda: load.acknowledged() > 0 and load.cloner.done > 0, 60, load.summary)
         print(f"\n  seed {SEED}, killed {killer.killed}: {load.summary()}")
         if killer.restarts_ms:
@@ -139,7 +139,7 @@ class KillTest(unittest.TestCase):
         with load:
             wait_until(lambda: load.acknowledged() > 5 and load.cloner.done > 1, 60, "a warm server")
             before = descriptors_of(serving)  # of a server at work
-            killer.kill({"git": 5, "worker": 2, "launcher": 1}, max(12, KILLS // 4))
+            killer.kill({"git": 5, "worker": 2, "planner": 2, "launcher": 1}, max(12, KILLS // 4))
         load.check()
         self.assertEqual(killer.child("serving"), serving, "it survives its children")
         wait_until(lambda: descriptors_of(serving) <= before, 20,

@@ -11,6 +11,7 @@ class OperationTest(WeirTestCase):
 [git]
 allow_filter = false
 fetch_slots = 1
+planners = 0
 [limits]
 queue_wait_max_s = 1
 """
