@@ -2,7 +2,8 @@
 // RepositoryView: a repository's objects as a planner sees them: the mapped files of one moment,
 // and what was worked out from them (orders, tables, sets of visible objects). Answers plans. Files
 // that were deleted since stay readable, so a view is never wrong, only incomplete. One thread;
-// planner processes and tests only. Memory beyond the mapped files is bounded by kViewBytesMax.
+// planner processes and tests only. What it keeps beyond the mapped files is bounded by the parts
+// (caches of contents and re-encoded objects, a few sets) and about 20 bytes an object.
 
 #include <cstdint>
 #include <memory>
