@@ -85,7 +85,9 @@ io::Result<void> Painting::color(ObjectNumber commit, bool owned) {
 }
 
 io::Result<void> Painting::start(std::span<const ObjectNumber> tips, bool owned) {
+  unsigned steps = 0;
   for (const ObjectNumber tip : tips) {
+    if (limits_.over(steps)) return io::fail(io::Errc::limit, "time of a walk");
     std::vector<ObjectNumber>& tags = owned ? owned_tags_ : wanted_tags_;
     const io::Result<ObjectNumber> target =
         reach_.peel(tip, [&tags](ObjectNumber tag) { tags.push_back(tag); });

@@ -34,6 +34,8 @@ enum class PlanLevel : std::uint8_t { best = 0, fast = 1, faster = 2, cheapest =
 
 inline constexpr std::uint32_t kWholeHistory = 0x7fffffff;  // as a depth
 
+inline constexpr std::size_t kPlanShallowMax = 200'000;  // of an answer; more is git's business
+
 struct PlanRequest {
   std::vector<ObjectId> wants;
   std::vector<ObjectId> haves = {};  // what the client says it has; unknown ones are passed over
@@ -89,9 +91,9 @@ struct PlanReply {
   ObjectId refused_want;
   Recipe recipe;
   std::vector<ObjectId> shallow;
-  std::vector<ObjectId> unshallow;
-  std::vector<ObjectId> common;  // which haves count
-  bool ready = false;            // they say enough
+  std::vector<ObjectId> unshallow;  // in the order of the request
+  std::vector<ObjectId> common;     // which haves count, in their order
+  bool ready = false;               // they say enough
   std::uint64_t cpu_us = 0;
 };
 

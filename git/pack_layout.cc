@@ -116,6 +116,7 @@ io::Result<void> PackLayout::add_bases(ObjectSet& objects) {
   if (!visible) return std::unexpected(visible.error());
   if (*visible == nullptr) return {};
   for (const ObjectNumber number : wanting) {
+    if (auto in_time = look_at_clock(); !in_time) return in_time;
     const io::Result<void> added = add_base(objects, **visible, number);
     if (!added) return added;
   }
@@ -250,6 +251,7 @@ io::Result<void> PackLayout::place_anew(RecipeBuilder& builder, ObjectNumber num
   if (const ReencodeStore::Entry kept = reencoded_.find(number, kNoObject)) {
     return add_literal(builder, *kept);
   }
+  if (auto in_time = look_at_clock(); !in_time) return in_time;
   const io::Result<ObjectContent> content = store_.read(number);
   if (!content) return std::unexpected(content.error());
   std::string entry;
@@ -286,6 +288,11 @@ void PackLayout::append_reference(std::string& header, ObjectNumber base, std::u
     const ObjectId id = store_.id(base);
     header.append(reinterpret_cast<const char*>(id.hash.data()), id.bytes);
   }
+}
+
+io::Result<void> PackLayout::look_at_clock() const {
+  if (options_.expired && options_.expired()) return io::fail(io::Errc::limit, "time of a layout");
+  return {};
 }
 
 io::Result<void> PackLayout::add_literal(RecipeBuilder& builder, const std::string& bytes) {

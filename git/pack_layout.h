@@ -45,6 +45,7 @@ struct LayoutOptions {
   std::function<io::Result<const ObjectSet*>()> visible;
   unsigned extra_percent_max = 12;             // of the answer's bytes
   std::uint64_t extra_bytes_free = 64 * 1024;  // and so many in any case
+  std::function<bool()> expired;               // asked before dear steps; null: never
   const PathHints* hints = nullptr;            // null: no deltas are searched
   SearchLimits search;
 };
@@ -79,6 +80,7 @@ class PackLayout {
                                ObjectNumber number, const ObjectStore::Place& at,
                                ObjectNumber base);
   io::Result<void> place_anew(RecipeBuilder& builder, ObjectNumber number);
+  io::Result<void> look_at_clock() const;
   io::Result<void> add_literal(RecipeBuilder& builder, const std::string& bytes);
   void append_reference(std::string& header, ObjectNumber base, std::uint64_t here,
                         std::optional<std::uint64_t> base_offset) const;

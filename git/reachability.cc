@@ -61,10 +61,11 @@ io::Result<ObjectNumber> Reachability::number_of(const ObjectId& id) {
 // Each tag's name depends on what it points at, so there is no circle.
 io::Result<ObjectNumber> Reachability::peel(ObjectNumber number,
                                             const std::function<void(ObjectNumber)>& on_tag) {
-  for (;;) {
+  for (unsigned tags = 0;; ++tags) {
     const io::Result<ObjectType> type = store_.type(number);
     if (!type) return std::unexpected(type.error());
     if (*type != ObjectType::tag) return number;
+    if (tags == kTagsPeeledMax) return io::fail(io::Errc::limit, "tags of tags");
     if (on_tag) on_tag(number);
     const io::Result<ObjectContent> content = store_.read(number);
     if (!content) return std::unexpected(content.error());
@@ -197,7 +198,9 @@ io::Result<ObjectSet> Reachability::closure(std::span<const ObjectNumber> tips,
 io::Result<void> Reachability::extend(ObjectSet& set, std::span<const ObjectNumber> tips,
                                       ObjectSet& met, const WalkLimits& limits) {
   std::vector<ObjectNumber> commits, trees;
+  unsigned steps = 0;
   for (const ObjectNumber tip : tips) {
+    if (limits.over(steps)) return io::fail(io::Errc::limit, "time of a walk");
     const io::Result<ObjectNumber> target = peel(tip, [&set](ObjectNumber tag) { set.add(tag); });
     if (!target) return std::unexpected(target.error());
     const io::Result<ObjectType> type = store_.type(*target);

@@ -25,7 +25,12 @@ namespace weir::git {
 struct WalkLimits {
   std::uint64_t trees_max = 20'000'000;  // read
   std::function<bool()> expired;         // asked now and then: the plan's time is over
+
+  // Looks at the clock every 256th step.
+  bool over(unsigned& steps) const { return ++steps % 256 == 0 && expired && expired(); }
 };
+
+inline constexpr unsigned kTagsPeeledMax = 1024;  // one upon the other; git has patience for more
 
 // What a walk may fail with: not_found (an object that is referred to is not in the store;
 // missing() names it), limit (WalkLimits), corrupt.
@@ -34,6 +39,8 @@ class Reachability {
   static io::Result<std::unique_ptr<Reachability>> open(
       const std::vector<MappedRepositoryFile>& files, ObjectStore& store);
 
+  // WalkLimits::trees_max counts from here on.
+  void begin_plan() { trees_read_ = 0; }
   // All that `tips` reach, themselves included.
   io::Result<ObjectSet> closure(std::span<const ObjectNumber> tips, const WalkLimits& limits);
   // `closed` grows by all that `tips` reach. `met`: the commits of it that the walk ended at.

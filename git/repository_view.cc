@@ -82,7 +82,8 @@ struct RepositoryView::Impl {
   io::Result<const VisibleCommits*> visible_commits(const VisibleTips& visible,
                                                     std::uint64_t back_to_s,
                                                     const WalkLimits& limits);
-  io::Result<void> add_tags(const VisibleTips& visible, ObjectSet& objects);
+  io::Result<void> add_tags(const VisibleTips& visible, ObjectSet& objects,
+                            const WalkLimits& limits);
   io::Result<void> leave_out(const ObjectFilter& filter, std::span<const ObjectNumber> wants,
                              ObjectSet& objects) const;
   io::Result<void> plan(const PlanRequest& request, const VisibleTips& visible, PlanReply& reply);
@@ -142,8 +143,11 @@ io::Result<const VisibleSet*> RepositoryView::Impl::visible_set(const VisibleTip
 
 // Annotated tags whose target is sent go along, with the tags between (pack-objects.c's
 // add_ref_tag).
-io::Result<void> RepositoryView::Impl::add_tags(const VisibleTips& visible, ObjectSet& objects) {
+io::Result<void> RepositoryView::Impl::add_tags(const VisibleTips& visible, ObjectSet& objects,
+                                                const WalkLimits& limits) {
+  unsigned steps = 0;
   for (const auto& [id, peeled] : visible.tags) {
+    if (limits.over(steps)) return io::fail(io::Errc::limit, "time of a walk");
     const std::optional<ObjectNumber> target = store->find(peeled);
     std::optional<ObjectNumber> tag = store->find(id);
     if (!target || !tag || !objects.contains(*target)) continue;
@@ -203,7 +207,7 @@ io::Result<const VisibleCommits*> RepositoryView::Impl::visible_commits(const Vi
   if (seen == seen_commits.end()) {
     bool complete = true;
     io::Result<VisibleCommits> commits =
-        VisibleCommits::start(*store, *reach, known_tips(visible, complete));
+        VisibleCommits::start(*store, *reach, known_tips(visible, complete), limits);
     if (!commits) return std::unexpected(commits.error());
     if (seen_commits.size() == kVisibleSetsMax) seen_commits.erase(seen_commits.begin());
     seen_commits.push_back({visible.digest, std::move(*commits)});
@@ -220,7 +224,9 @@ io::Result<std::vector<ObjectNumber>> RepositoryView::Impl::common_commits(
   std::vector<std::pair<std::uint64_t, ObjectNumber>> known;
   std::uint64_t oldest_s = ~std::uint64_t{0};
   Reachability::Commit commit;
+  unsigned steps = 0;
   for (const ObjectId& id : haves) {
+    if (limits.over(steps)) return io::fail(io::Errc::limit, "time of a walk");
     const std::optional<ObjectNumber> number = store->find(id);
     if (!number) continue;
     const io::Result<ObjectType> type = store->type(*number);
@@ -312,6 +318,9 @@ io::Result<void> RepositoryView::Impl::move_boundary(const PlanRequest& request,
     const io::Result<ShallowBoundary> boundary =
         shallow_boundary(*store, *reach, wants, request.depth, limits);
     if (!boundary) return std::unexpected(boundary.error());
+    if (boundary->shallow.size() > kPlanShallowMax) {
+      return io::fail(io::Errc::limit, "shallow commits");
+    }
     for (const ObjectNumber number : boundary->shallow) {
       if (!cut.contains(number)) reply.shallow.push_back(store->id(number));
       cut.add(number);
@@ -362,6 +371,7 @@ io::Result<void> RepositoryView::Impl::plan(const PlanRequest& request, const Vi
     const auto end = began + std::chrono::milliseconds(request.time_ms_max);
     limits.expired = [end] { return std::chrono::steady_clock::now() > end; };
   }
+  reach->begin_plan();
   std::vector<ObjectNumber> wants;
   for (const ObjectId& id : request.wants) {
     const io::Result<ObjectNumber> number = reach->number_of(id);
@@ -378,6 +388,7 @@ io::Result<void> RepositoryView::Impl::plan(const PlanRequest& request, const Vi
   LayoutOptions options;
   options.ofs_delta = request.ofs_delta;
   options.extra_percent_max = kExtraPercentMax;
+  options.expired = limits.expired;
   if (request.filter.none()) {
     // A client that leaves blobs out may lack any it seems to have.
     if (request.thin_pack && selection.client_has) options.client_has = &*selection.client_has;
@@ -395,7 +406,7 @@ io::Result<void> RepositoryView::Impl::plan(const PlanRequest& request, const Vi
   }
   // After the filter, as git does: tags go with what is sent, whatever their own type.
   if (request.include_tag) {
-    const io::Result<void> added = add_tags(visible, selection.objects);
+    const io::Result<void> added = add_tags(visible, selection.objects, limits);
     if (!added) return added;
   }
   if (selection.hints) {

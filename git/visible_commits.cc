@@ -8,10 +8,13 @@ constexpr unsigned kCommitsPerLook = 256;  // between two looks at the clock
 }  // namespace
 
 io::Result<VisibleCommits> VisibleCommits::start(ObjectStore& store, Reachability& reach,
-                                                 std::span<const ObjectNumber> tips) {
+                                                 std::span<const ObjectNumber> tips,
+                                                 const WalkLimits& limits) {
   VisibleCommits visible(store, reach);
   Reachability::Commit commit;
+  unsigned steps = 0;
   for (const ObjectNumber tip : tips) {
+    if (limits.over(steps)) return io::fail(io::Errc::limit, "time of a walk");
     const io::Result<ObjectNumber> target = reach.peel(tip);
     if (!target) return std::unexpected(target.error());
     const ObjectNumber number = *target;

@@ -21,7 +21,8 @@ class VisibleCommits {
  public:
   // `tips`: canonical numbers of any type; tags are followed, trees and blobs passed over.
   static io::Result<VisibleCommits> start(ObjectStore& store, Reachability& reach,
-                                          std::span<const ObjectNumber> tips);
+                                          std::span<const ObjectNumber> tips,
+                                          const WalkLimits& limits);
   // Walks until everything as new as `date_s` is known. Commits dated before their descendants'
   // parents may stay unknown: they then do not count as seen.
   io::Result<void> know_back_to(std::uint64_t date_s, const WalkLimits& limits);

@@ -53,15 +53,21 @@ inline std::string pack_of(const Recipe& recipe, const RepositoryFiles& files) {
   return pack;
 }
 
-inline io::Result<std::unique_ptr<RepositoryView>> view_of(const RepositoryFiles& files,
-                                                           ObjectFormat format) {
+inline io::Result<std::vector<MappedRepositoryFile>> mapped(const RepositoryFiles& files) {
   std::vector<MappedRepositoryFile> mapped;
   for (std::size_t i = 0; i < files.files().size(); ++i) {
     io::Result<io::FileMapping> mapping = io::FileMapping::open(files.fd(i));
     if (!mapping) return std::unexpected(mapping.error());
     mapped.push_back({files.files()[i], std::move(*mapping)});
   }
-  return RepositoryView::open(std::move(mapped), format);
+  return mapped;
+}
+
+inline io::Result<std::unique_ptr<RepositoryView>> view_of(const RepositoryFiles& files,
+                                                           ObjectFormat format) {
+  io::Result<std::vector<MappedRepositoryFile>> all = mapped(files);
+  if (!all) return std::unexpected(all.error());
+  return RepositoryView::open(std::move(*all), format);
 }
 
 }  // namespace weir::git
