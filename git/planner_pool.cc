@@ -8,6 +8,7 @@
 #include "git/open_repositories.h"
 #include "git/plan_herd.h"
 #include "git/planner.h"
+#include "io/byte_budget.h"
 #include "io/check.h"
 #include "io/metrics.h"
 #include "io/task_scope.h"
@@ -18,6 +19,9 @@ namespace {
 constexpr io::Duration kCloseGrace = std::chrono::seconds(5);
 // A planner stops by itself when a plan's time is over; it is killed this much later.
 constexpr io::Duration kOverrunGrace = std::chrono::milliseconds(500);
+
+// Larger recipes are freed on a pool thread: about 50 us a MiB.
+constexpr std::size_t kFreedHereBytesMax = 1024UL * 1024;
 
 struct Counters {
   io::Counter plans =
@@ -66,6 +70,22 @@ class Counted {
   io::Gauge gauge_;
 };
 
+// A reply that is let go of, on any loop, gives back what it held of the budget. Null: nothing is
+// left of it.
+std::shared_ptr<const PlanReply> held(const std::shared_ptr<io::ByteBudget>& budget,
+                                      PlanReply reply) {
+  struct Held {
+    std::shared_ptr<io::ByteBudget> budget;  // in front: outlives the share
+    io::ByteBudget::Share share;
+    PlanReply reply;
+  };
+  const std::size_t ids = reply.shallow.size() + reply.unshallow.size() + reply.common.size();
+  const std::uint64_t bytes = reply.recipe.memory_bytes() + ids * sizeof(ObjectId);
+  std::shared_ptr<Held> made(new Held{budget, io::ByteBudget::Share(*budget), std::move(reply)});
+  if (!made->share.grow(bytes)) return nullptr;
+  return {made, &made->reply};
+}
+
 // One plan(), shared by the coroutine that waits and the one that works for it, on the owner's
 // loop: whoever comes last finds it alive.
 struct Call {
@@ -91,6 +111,7 @@ struct PlannerPool::Impl {
         blocking(its_blocking),
         directory(its_directory),
         options(std::move(its_options)),
+        recipes_held(std::make_shared<io::ByteBudget>("recipes", options.recipes_held_bytes_max)),
         herd(loop, options.recipe_cache_bytes_max),
         repositories(
             loop, blocking, options.roots,
@@ -127,6 +148,7 @@ struct PlannerPool::Impl {
   io::BlockingPool& blocking;
   PlannerDirectory& directory;
   const PlannerPoolOptions options;
+  const std::shared_ptr<io::ByteBudget> recipes_held;  // replies may outlive the pool
   std::vector<std::unique_ptr<Planner>> planners;
   PlanHerd herd;
   OpenRepositories repositories;
@@ -284,7 +306,10 @@ io::Task<io::Result<Planned>> PlannerPool::Impl::ask(Call& call, Entry entry,
     if (attempt > 0) counters().retries.add();
     auto reply = co_await planner.ask(question, stop, {end + kOverrunGrace});
     if (reply) {
-      co_return Planned{.reply = std::make_shared<const PlanReply>(std::move(reply->plan)),
+      auto kept = held(recipes_held, std::move(reply->plan));
+      if (!kept) co_return fallback(FallbackReason::budget, "too many bytes of recipes are held");
+      const bool large = kept->recipe.memory_bytes() > kFreedHereBytesMax;
+      co_return Planned{.reply = large ? blocking.freed_here(std::move(kept)) : std::move(kept),
                         .files = std::move(files)};
     }
     if (reply.error().code == io::Errc::cancelled) co_return std::unexpected(reply.error());

@@ -7,8 +7,9 @@
 // kPlanCallsMax); a planner that dies costs one retry on a fresh one,
 // then PlanStatus::fallback, and the repository rests for kDeadlyRest; overrun of the deadline
 // kills it; each is replaced after plans_per_planner_max plans or when it has grown beyond its
-// memory bound. Replies are decoded as hostile bytes: recipes may name only this repository's
-// packs. Loop thread only. Wire format: git/planner_protocol.h.
+// memory bound. What all replies that are in use or kept hold in memory is bounded, too
+// (recipes_held_bytes_max; then git answers). Replies are decoded as hostile bytes: recipes may
+// name only this repository's packs. Loop thread only. Wire format: git/planner_protocol.h.
 
 #include <cstdint>
 #include <memory>
@@ -36,7 +37,8 @@ struct PlannerPoolOptions {
   std::uint64_t data_bytes_max = 512UL * 1024 * 1024;  // RLIMIT_DATA of each: not mapped files
   std::uint64_t plans_per_planner_max = 10'000;
   std::size_t recipe_cache_bytes_max = kRecipeCacheBytesMax;  // 0: only equal plans at once are one
-  std::size_t open_files_max = 8192;                          // descriptors of this process
+  std::uint64_t recipes_held_bytes_max = 512UL * 1024 * 1024;  // by slow readers, too
+  std::size_t open_files_max = 8192;                           // descriptors of this process
 };
 
 class PlannerPool;

@@ -320,6 +320,30 @@ TEST_F(PlannerPoolTest, takes_answers_that_are_too_long_for_a_message) {
   EXPECT_EQ(objects(*planned), reachable(large));
 }
 
+// Somebody who reads slowly holds the recipe, however large it is.
+TEST_F(PlannerPoolTest, recipes_that_are_held_have_a_bound_and_give_back_what_they_held) {
+  const std::string one = grow(std::string(100'000, 'a')), two = grow(std::string(100'000, 'b'));
+  PlannerPoolOptions options;
+  options.recipe_cache_bytes_max = 0;
+  start("exec $REAL \"$@\"", options);
+  const auto first = plan(want(one));
+  ASSERT_EQ(status(first), "planned");
+  const auto bytes = io::Metrics::instance().value("weir_held_bytes", "what=\"recipes\"");
+  EXPECT_EQ(bytes, static_cast<std::int64_t>(first->reply->recipe.memory_bytes()));
+  loop().run(pool_->close());
+  pool_.reset();
+  directory = {};
+  options.recipes_held_bytes_max = static_cast<std::uint64_t>(bytes) * 3 / 2;
+  start("exec $REAL \"$@\"", options);
+  {
+    const auto again = plan(want(one));
+    EXPECT_EQ(status(again), "planned");
+    EXPECT_EQ(status(plan(want(two))), "fallback budget");
+  }
+  EXPECT_EQ(status(plan(want_anew(two))), "planned");
+  EXPECT_EQ(io::Metrics::instance().value("weir_held_bytes", "what=\"recipes\""), bytes);
+}
+
 TEST_F(PlannerPoolTest, asks_with_many_haves) {
   const std::string commit = grow("one");
   start();
