@@ -265,9 +265,12 @@ io::Task<io::Result<PlannerReply>> Planner::receive(const PlannerQuestion& quest
       return decode_reply(*body, {.id = question.id,
                                   .view = question.files->number(),
                                   .format = question.format,
-                                  .files = question.files->files()});
+                                  .files = question.files->files(),
+                                  .request = question.request});
     };
-    if (!packet->file.valid()) co_return decode();
+    const PlanRequest& asked = question.request;
+    const bool small = asked.haves.size() + asked.shallows.size() <= kIdsOnLoopMax;
+    if (!packet->file.valid() && small) co_return decode();
     auto decoding = blocking_.run(std::move(decode));
     io::Result<io::Result<PlannerReply>> decoded = co_await std::move(decoding);
     if (!decoded) co_return std::unexpected(decoded.error());

@@ -1,5 +1,6 @@
 #include "git/planner_protocol.h"
 
+#include <algorithm>
 #include <concepts>
 #include <type_traits>
 #include <utility>
@@ -98,6 +99,24 @@ bool decode_kind(std::size_t kind, MessageReader& reader, PlannerRequest& reques
   return false;
 }
 
+// Whether `part` names items of `all`, in their order.
+bool is_part(std::span<const ObjectId> part, std::span<const ObjectId> all) {
+  for (const ObjectId& id : part) {
+    const auto at = std::ranges::find(all, id);
+    if (at == all.end()) return false;
+    all = all.subspan(static_cast<std::size_t>(at - all.begin()) + 1);
+  }
+  return true;
+}
+
+bool fits(const PlanReply& plan, const PlanRequest& request, ObjectFormat format) {
+  const bool moves = request.depth != 0 && request.depth != kWholeHistory;
+  return is_part(plan.common, request.haves) && is_part(plan.unshallow, request.shallows) &&
+         plan.shallow.size() <= (moves ? kPlanShallowMax : 0) &&
+         std::ranges::all_of(
+             plan.shallow, [format](const ObjectId& id) { return id.bytes == hash_bytes(format); });
+}
+
 bool has_recipe(const PlannerReply& reply) {
   return reply.answer == PlannerAnswer::planned && reply.plan.status == PlanStatus::planned;
 }
@@ -138,6 +157,9 @@ io::Result<PlannerReply> decode_reply(std::string_view body, const ExpectedReply
   }
   if (reply.plan.problem.size() > kPlannerProblemBytesMax) {
     return io::fail(io::Errc::protocol, "a planner says too much");
+  }
+  if (!fits(reply.plan, expected.request, expected.format)) {
+    return io::fail(io::Errc::protocol, "a planner names commits that were not asked about");
   }
   if (!has_recipe(reply)) {
     if (!recipe.empty()) return io::fail(io::Errc::protocol, "a recipe without a plan");

@@ -64,12 +64,14 @@ std::string encode(const PlannerRequest& request);
 std::string encode(const PlannerReply& reply);
 // False: malformed. Bodies that may be large are decoded off the loop.
 bool decode(std::string_view body, PlannerRequest& request);
-// What was asked for; a recipe's extents must lie in the packs among `files`, those of the view.
+// What was asked for; a recipe's extents must lie in the packs among `files`, those of the view;
+// what is common and no longer shallow must be what `request` named, in its order.
 struct ExpectedReply {
   std::uint64_t id = 0;
   std::uint64_t view = 0;
   ObjectFormat format = ObjectFormat::sha1;
   std::span<const RepositoryFile> files;
+  const PlanRequest& request;
 };
 io::Result<PlannerReply> decode_reply(std::string_view body, const ExpectedReply& expected);
 

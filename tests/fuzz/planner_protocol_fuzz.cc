@@ -1,6 +1,7 @@
 // Replies of a planner that was taken over, and requests of any bytes.
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -13,9 +14,15 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t byte
   static const std::vector<git::RepositoryFile> kFiles = {
       {.role = git::FileRole::pack, .name = "pack-a", .bytes = 1000},
       {.role = git::FileRole::pack_index, .name = "pack-a", .bytes = 1000}};
+  static const std::vector<git::ObjectId> kNamed = {*git::ObjectId::from_hex(std::string(40, 'b')),
+                                                    *git::ObjectId::from_hex(std::string(40, 'c')),
+                                                    *git::ObjectId::from_hex(std::string(40, 'd'))};
+  static const git::PlanRequest kAsked = {
+      .wants = {}, .haves = kNamed, .shallows = kNamed, .depth = 3};
   const std::string_view body(reinterpret_cast<const char*>(data), bytes);
   const auto reply = git::decode_reply(
-      body, {.id = 3, .view = 7, .format = git::ObjectFormat::sha1, .files = kFiles});
+      body,
+      {.id = 3, .view = 7, .format = git::ObjectFormat::sha1, .files = kFiles, .request = kAsked});
   if (reply) {
     WEIR_CHECK(git::encode(*reply) == body);
     git::Recipe::Cursor cursor(reply->plan.recipe);

@@ -243,6 +243,22 @@ TEST_F(NativeFetchTest, haves_that_say_too_little_are_acknowledged_and_more_aske
   EXPECT_FALSE(plans.last.done);
 }
 
+TEST_F(NativeFetchTest, thousands_that_are_common_are_all_acknowledged) {
+  environment.git_path = "/nonexistent";
+  plans.reply->status = PlanStatus::negotiating;
+  std::string expected = pkts({"acknowledgments\n"});
+  for (std::uint32_t i = 0; i < 10'000; ++i) {
+    ObjectId id = ObjectId::from_hex(kIdA).value();
+    id.hash[0] = static_cast<std::uint8_t>(i);
+    id.hash[1] = static_cast<std::uint8_t>(i >> 8);
+    plans.reply->common.push_back(id);
+    expected += pkts({"ACK " + id.to_hex() + "\n"});
+  }
+  const std::string request =
+      pkts({"command=fetch", "object-format=sha1", "0001", "want " + tip, "have "s + kIdA, "0000"});
+  EXPECT_TRUE(fetch(request) == expected + pkts({"0000"}));
+}
+
 TEST_F(NativeFetchTest, what_is_common_and_what_is_shallow_come_before_the_pack) {
   environment.git_path = "/nonexistent";
   plans.reply->common = {*ObjectId::from_hex(kIdA)};

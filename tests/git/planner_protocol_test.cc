@@ -37,9 +37,19 @@ PlannerReply sample_reply(std::uint32_t file = 0, std::uint64_t offset = 12) {
   return reply;
 }
 
-io::Result<PlannerReply> decode(const std::string& body, ObjectFormat format = ObjectFormat::sha1) {
+// What the sample reply answers.
+PlanRequest sample_question() {
+  return {.wants = {},
+          .haves = {id('a'), id('d'), id('e')},
+          .shallows = {id('b'), id('c')},
+          .depth = 3};
+}
+
+io::Result<PlannerReply> decode(const std::string& body, ObjectFormat format = ObjectFormat::sha1,
+                                const PlanRequest& request = sample_question()) {
   const std::vector<RepositoryFile> known = files();
-  return decode_reply(body, {.id = kId, .view = kView, .format = format, .files = known});
+  return decode_reply(
+      body, {.id = kId, .view = kView, .format = format, .files = known, .request = request});
 }
 
 std::vector<PlannerRequest> sample_requests() {
@@ -123,6 +133,35 @@ TEST(PlannerProtocol, refuses_replies_that_are_for_somebody_else) {
   reply.id = kId + 1;
   EXPECT_FALSE(decode(encode(reply)).has_value());
   EXPECT_FALSE(decode(encode(sample_reply()), ObjectFormat::sha256).has_value());
+}
+
+// Else a planner could say yes to what was not asked, or as much as it likes.
+TEST(PlannerProtocol, refuses_commits_that_were_not_asked_about) {
+  const auto taken = [](const PlannerReply& reply, const PlanRequest& request) {
+    return decode(encode(reply), ObjectFormat::sha1, request).has_value();
+  };
+  const PlanRequest asked = sample_question();
+  EXPECT_TRUE(taken(sample_reply(), asked));
+  PlannerReply reply = sample_reply();
+  for (const auto& common : {std::vector{id('f')}, {id('d'), id('d')}, {id('e'), id('d')}}) {
+    reply.plan.common = common;
+    EXPECT_FALSE(taken(reply, asked));
+  }
+  reply = sample_reply();
+  reply.plan.unshallow = {id('a')};
+  EXPECT_FALSE(taken(reply, asked));
+  reply = sample_reply();
+  reply.plan.shallow[0].bytes = 32;
+  EXPECT_FALSE(taken(reply, asked));
+  reply.plan.shallow.assign(kPlanShallowMax, id('a'));
+  EXPECT_TRUE(taken(reply, asked));
+  reply.plan.shallow.push_back(id('a'));
+  EXPECT_FALSE(taken(reply, asked));
+  PlanRequest no_depth = asked;
+  no_depth.depth = 0;
+  EXPECT_FALSE(taken(sample_reply(), no_depth));
+  no_depth.depth = kWholeHistory;
+  EXPECT_FALSE(taken(sample_reply(), no_depth));
 }
 
 TEST(PlannerProtocol, refuses_values_and_counts_out_of_range) {
