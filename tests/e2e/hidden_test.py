@@ -25,10 +25,12 @@ def unpacked(answer):
 
 
 class HiddenTest(AbuseTestCase):
+    POOL = "repos/shared/pool.git"  # below the root: what can be planned is
+
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        pool = cls.weir.folder / "pool.git"
+        pool = cls.weir.folder / cls.POOL
         git("init", "-q", "--bare", pool)
         (cls.served / "objects/info/alternates").write_text(f"{pool}/objects\n")
         cls.histories = {"hidden": cls.history(cls.served, "hidden"), "lost": cls.history(cls.served, "lost"),
@@ -82,6 +84,22 @@ class HiddenTest(AbuseTestCase):
                                                  capabilities=word)
                         self.assertEqual(objects - self.visible, set())
                         self.assertNotIn(history[-1].encode(), said)
+
+    def test_planned_answers_do_not_tell_a_hidden_commit_from_an_unknown_one(self):
+        for lines in (["have {}", "done"], ["have {}"], [f"have {self.main}", "have {}", "thin-pack", "done"],
+                      [f"have {self.main}", "have {}"], ["shallow {}", "done"], ["shallow {}", "deepen 2", "done"],
+                      ["shallow {}", "have {}", f"deepen {INFINITE}", "include-tag", "done"]):
+            answers = {}
+            for name, history in (("unknown", ["12" * 20]), *self.histories.items()):
+                before = len(self.weir.records())
+                asked = [line.format(history[-1]) + "\n" for line in (f"want {self.main}", "ofs-delta", *lines)]
+                status, _, answers[name] = self.upload(v2_fetch(*asked), version=2)
+                self.assertEqual(status, 200)
+                record = self.weir.wait_for_record(lambda r: r in self.weir.records()[before:] and r.get("plan"))
+                self.assertEqual(record["plan"], "planned", (name, lines))
+            self.assertGreater(len(answers["unknown"]), 8)
+            for name in self.histories:
+                self.assertEqual(answers[name], answers["unknown"], (name, lines))
 
     def test_words_that_git_takes_for_deepen_relative_are_known(self):
         for word in ("x\tdeepen-relative", "deepen-relative=1", "x\tdeepen-relative\ty", "deepen-relative\n"):
@@ -138,6 +156,12 @@ class HiddenTest(AbuseTestCase):
         self.assertEqual(said, {b"ERR weir: deepen-not names no ref: NAME"})
         for name in ("HEAD", "light", "refs/tags/light", "side"):
             self.assertNotIn(b"ERR", self.ask(2, f"deepen-not {name}\n")[1])
+
+
+class HiddenFromGitTest(HiddenTest):
+    """The same where nothing is planned: an alternate is outside of the root."""
+    POOL = "pool.git"
+    test_planned_answers_do_not_tell_a_hidden_commit_from_an_unknown_one = None
 
 
 class ReplacedTest(AbuseTestCase):
