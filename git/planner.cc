@@ -215,11 +215,12 @@ io::Task<io::Result<void>> Planner::send_question(const PlannerQuestion& questio
                                                   io::Deadline end) {
   const PlanRequest& request = question.request;
   auto make = [&question] {
-    return make_packet(encode(PlannerRequest(AskPlan{.id = question.id,
-                                                     .view = question.files->number(),
-                                                     .tips_digest = question.tips_digest,
-                                                     .request = question.request})),
-                       {});
+    AskPlan ask{.id = question.id,
+                .view = question.files->number(),
+                .tips_digest = question.tips_digest,
+                .request = question.request};
+    ask.request.time_ms_max = question.time_ms_max;
+    return make_packet(encode(PlannerRequest(std::move(ask))), {});
   };
   if (request.wants.size() + request.haves.size() + request.shallows.size() <= kIdsOnLoopMax) {
     auto packet = make();

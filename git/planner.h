@@ -35,7 +35,8 @@ struct PlannerQuestion {
   std::shared_ptr<const RefSnapshot> snapshot;
   std::string tips_digest;
   std::optional<PlannerPacket> tips;  // if they have just been made
-  PlanRequest request;
+  const PlanRequest& request;         // of the asker: it may be megabytes
+  std::uint32_t time_ms_max = 0;
   std::uint64_t id = 0;  // the planner's owner's business
 };
 

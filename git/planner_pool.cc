@@ -301,7 +301,7 @@ io::Task<io::Result<Planned>> PlannerPool::Impl::ask(Call& call, Entry entry,
     end = std::min(end, loop.now() + std::chrono::milliseconds(ms));
   }
   for (int attempt = 0; attempt < 2 && !closing; ++attempt) {
-    question.request.time_ms_max = static_cast<std::uint32_t>(std::max<std::int64_t>(
+    question.time_ms_max = static_cast<std::uint32_t>(std::max<std::int64_t>(
         1, std::chrono::duration_cast<std::chrono::milliseconds>(end - loop.now()).count()));
     if (attempt > 0) counters().retries.add();
     auto reply = co_await planner.ask(question, stop, {end + kOverrunGrace});
