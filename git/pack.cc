@@ -14,6 +14,8 @@ constexpr std::uint32_t kPackMagic = 0x5041434b;  // "PACK"
 constexpr std::size_t kReverseIndexHeaderBytes = 12;
 constexpr std::uint8_t kOffsetDelta = 6;
 constexpr std::uint8_t kNameDelta = 7;
+// Entries read one by one, as a share of a pack, before the table is worth its pass.
+constexpr std::uint32_t kTablePaysShare = 16;
 // Enough of a delta for its two sizes.
 constexpr std::size_t kDeltaHeadBytes = 20;
 
@@ -203,7 +205,6 @@ io::Result<PackEntry> Pack::entry_at(std::uint32_t rank) const {
 // Most bases come before their deltas, so a pass in that order settles them; the chains of the
 // others are walked, each entry once.
 void Pack::make_table() const {
-  if (!types_.empty()) return;
   std::vector<std::uint32_t> bases(count(), kNoRank);
   std::vector<std::uint16_t> depths(count());
   types_.assign(count(), kBroken);
@@ -233,14 +234,31 @@ void Pack::settle_chain(std::uint32_t rank, std::vector<std::uint16_t>& depths) 
   }
 }
 
+bool Pack::has_table() const {
+  if (types_.empty() && ++asked_without_ > count() / kTablePaysShare) make_table();
+  return !types_.empty();
+}
+
 io::Result<std::uint32_t> Pack::base_of(std::uint32_t rank) const {
-  make_table();
+  if (!has_table()) {
+    const io::Result<PackEntry> entry = entry_at(rank);
+    if (!entry) return std::unexpected(entry.error());
+    // Every circle has a delta whose base comes later. There are few such deltas.
+    if (!entry->is_delta() || entry->base_rank < rank) return entry->base_rank;
+    make_table();
+  }
   if (types_[rank] == kBroken) return io::fail(io::Errc::corrupt, "delta chain of a pack");
   return bases_[rank];
 }
 
 io::Result<ObjectType> Pack::type_at(std::uint32_t rank) const {
-  make_table();
+  for (unsigned deltas = 0; !has_table(); ++deltas) {
+    const io::Result<PackEntry> entry = entry_at(rank);
+    if (!entry) return std::unexpected(entry.error());
+    if (!entry->is_delta()) return entry->type;
+    if (deltas == kDeltaChainMax) return io::fail(io::Errc::corrupt, "delta chain of a pack");
+    rank = entry->base_rank;
+  }
   if (types_[rank] == kBroken) return io::fail(io::Errc::corrupt, "delta chain of a pack");
   return static_cast<ObjectType>(types_[rank]);
 }

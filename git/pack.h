@@ -1,12 +1,11 @@
 #pragma once
 // Pack: one pack file and its index, read by rank: the place of an object in the order of offsets,
 // which is also its bit in the pack's bitmaps. The orders (from the .rev file if it is right) are
-// made by open(), 12 bytes an object; the table of bases and types by the first who asks for one, 5
-// bytes an object, in a pass over the whole pack. A view of mapped bytes, which outlive it and may
-// be any bytes: open() refuses what has no order, later calls answer Errc::corrupt for the entries
-// that do not hold together, chains that bite their tail included. Immutable after open(); one
-// thread. Planner processes only.
-// Format: gitformat-pack(5).
+// made by open(), 12 bytes an object; the table of bases and types, 5 bytes an object, in a pass
+// over the whole pack, once so many were asked for that it pays. A view of mapped bytes, which
+// outlive it and may be any bytes: open() refuses what has no order, later calls answer
+// Errc::corrupt for the entries that do not hold together, chains that bite their tail included.
+// Immutable after open(); one thread. Planner processes only. Format: gitformat-pack(5).
 
 #include <cstdint>
 #include <memory>
@@ -71,11 +70,11 @@ class Pack {
   std::uint64_t end_at(std::uint32_t rank) const {
     return rank + 1 < count() ? offset_at(rank + 1) : entries_end();
   }
-  // Of a delta, else kNoRank. From the table.
+  // Of a delta, else kNoRank. Bases lead to no circle.
   io::Result<std::uint32_t> base_of(std::uint32_t rank) const;
   // Needs no table, so that reading a few objects does not read a whole pack.
   io::Result<PackEntry> entry_at(std::uint32_t rank) const;
-  // Through the chain, of kDeltaChainMax deltas at most. From the table.
+  // Through the chain, of kDeltaChainMax deltas at most.
   io::Result<ObjectType> type_at(std::uint32_t rank) const;
   // Of the whole object: of a delta, from the head of its inflated data.
   io::Result<std::uint64_t> size_at(std::uint32_t rank) const;
@@ -91,6 +90,8 @@ class Pack {
                                            std::uint64_t offset) const;
   std::optional<std::uint32_t> find_offset_before(std::uint32_t rank, std::uint64_t offset) const;
   bool read_base(std::uint8_t kind, std::uint32_t rank, PackEntry& entry) const;
+  // Whether there is a table, or is one now: a few questions do not read a whole pack for it.
+  bool has_table() const;
   void make_table() const;
   void settle_chain(std::uint32_t rank, std::vector<std::uint16_t>& depths) const;
 
@@ -105,6 +106,7 @@ class Pack {
   // The table, empty until it is made.
   mutable std::vector<std::uint32_t> bases_;
   mutable std::vector<std::uint8_t> types_;  // ObjectType, or 0: the chain does not hold together
+  mutable std::uint32_t asked_without_ = 0;  // entries read for want of a table
   mutable Inflater inflater_;
 };
 

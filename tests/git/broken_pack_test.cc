@@ -236,6 +236,20 @@ TEST(BrokenPack, has_no_type_where_a_chain_bites_its_tail) {
   EXPECT_EQ((*pack)->base_of(9).value(), 6U);
 }
 
+TEST(BrokenPack, leads_the_first_who_asks_into_no_circle) {
+  HandMadePack made;
+  for (const std::size_t base : {2U, 0U, 1U}) {  // 0 -> 2 -> 1 -> 0
+    made.add(delta_entry(7, made.name_bytes(base), kDelta));
+  }
+  while (made.offsets.size() < 200) made.add(whole_entry(ObjectType::blob, kContent));
+  const PackBytes bytes = made.build();
+  const auto open = [&bytes] { return std::move(*Pack::open(bytes.files(), ObjectFormat::sha1)); };
+  for (std::uint32_t rank = 0; rank < 3; ++rank) {
+    EXPECT_EQ(open()->type_at(rank).error().code, io::Errc::corrupt) << rank;
+  }
+  EXPECT_EQ(open()->base_of(0).error().code, io::Errc::corrupt);  // the base that comes later
+}
+
 TEST(BrokenPack, follows_chains_of_a_bounded_length) {
   for (const bool bases_first : {true, false}) {
     HandMadePack made;

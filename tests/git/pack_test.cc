@@ -89,6 +89,21 @@ TEST_P(PackOfGit, is_read_as_git_reads_it) {
   EXPECT_GT(deltas, 20U);
 }
 
+TEST_P(PackOfGit, tells_the_first_who_asks_what_it_tells_those_who_ask_for_all) {
+  const PackedRepository repository(GetParam().format, GetParam().options);
+  const auto open = [&repository] {
+    return std::move(*Pack::open(repository.files.files(), GetParam().format));
+  };
+  const auto all = open();
+  for (std::uint32_t round = 0; round < 2 * all->count(); ++round) {
+    (void)all->type_at(round % all->count());  // so many that it has made its table
+  }
+  for (std::uint32_t rank = 0; rank < all->count(); ++rank) {
+    EXPECT_EQ(*open()->base_of(rank), *all->base_of(rank)) << rank;
+    EXPECT_EQ(*open()->type_at(rank), *all->type_at(rank)) << rank;
+  }
+}
+
 TEST_P(PackOfGit, holds_the_objects_that_git_finds_in_it) {
   const PackedRepository repository(GetParam().format, GetParam().options);
   const auto pack = Pack::open(repository.files.files(), GetParam().format);
