@@ -392,8 +392,9 @@ io::Result<void> RepositoryView::Impl::plan(const PlanRequest& request, const Vi
   if (request.filter.none()) {
     // A client that leaves blobs out may lack any it seems to have.
     if (request.thin_pack && selection.client_has) options.client_has = &*selection.client_has;
-    const bool whole_walk = request.depth == 0 && !selection.client_has;
-    if (whole_walk || visible_set_is_cheap(visible)) {
+    // What is new to a client is small, and its deltas are searched for: no walk of all is worth
+    // it.
+    if (!selection.client_has && (request.depth == 0 || visible_set_is_cheap(visible))) {
       options.visible = [&]() -> io::Result<const ObjectSet*> {
         const io::Result<const VisibleSet*> set = visible_set(visible, limits);
         if (!set) return std::unexpected(set.error());
