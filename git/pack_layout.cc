@@ -29,7 +29,10 @@ void append_distance(std::string& out, std::uint64_t distance) {
 
 io::Result<Recipe> PackLayout::make(ObjectSet objects) {
   if (const ObjectStore::StoredPack* const stored = whole_pack(objects)) {
-    return send_whole(*stored);
+    if (options_.ofs_delta) return send_whole(*stored);
+    const io::Result<bool> distances = has_distances(*stored->pack);
+    if (!distances) return std::unexpected(distances.error());
+    if (!*distances) return send_whole(*stored);
   }
   if (options_.hints != nullptr) {
     DeltaSearch search(store_, reencoded_, options_.client_has);
@@ -60,39 +63,23 @@ const ObjectStore::StoredPack* PackLayout::whole_pack(const ObjectSet& objects) 
   return nullptr;
 }
 
-io::Result<Recipe> PackLayout::send_whole(const ObjectStore::StoredPack& stored) const {
-  Pack& pack = *stored.pack;
-  RecipeCounts counts;
-  counts.objects = counts.reused = pack.count();
-  bool distances = false;
+io::Result<bool> PackLayout::has_distances(const Pack& pack) const {
   for (std::uint32_t rank = 0; rank < pack.count(); ++rank) {
-    const io::Result<std::uint32_t> base = pack.base_of(rank);
-    if (!base) return std::unexpected(base.error());
-    if (*base == kNoRank) continue;
-    ++counts.deltas;
-    if (options_.ofs_delta || distances) continue;
     const io::Result<PackEntry> entry = pack.entry_at(rank);
     if (!entry) return std::unexpected(entry.error());
-    distances = !entry->by_name;
+    if (entry->is_delta() && !entry->by_name) return true;
   }
+  return false;
+}
+
+Recipe PackLayout::send_whole(const ObjectStore::StoredPack& stored) const {
+  const Pack& pack = *stored.pack;
   RecipeBuilder builder(store_.format());
-  if (distances) {  // for a client that cannot read them: each entry anew
-    ObjectSet all = store_.empty_set();
-    for (std::uint32_t i = 0; i < pack.count(); ++i) all.add(stored.first + i);
-    PackLayout by_name(store_, reencoded_, options_);
-    io::Result<void> placed;
-    all.for_each([&](ObjectNumber number) {
-      by_name.turn_ = number;
-      if (placed) placed = by_name.place(builder, all, number);
-    });
-    if (!placed) return std::unexpected(placed.error());
-    return builder.finish(by_name.counts_, std::nullopt);
-  }
   builder.add_extent(stored.file, kPackHeaderBytes,
                      pack.bytes().size() - kPackHeaderBytes - pack.trailer().size());
   std::array<std::uint8_t, 32> trailer{};
   std::ranges::copy(pack.trailer(), trailer.begin());
-  return builder.finish(counts, trailer);
+  return builder.finish({.objects = pack.count()}, trailer);
 }
 
 // Adds the blobs that deltas of the answer need, as far as they may be seen and are few.

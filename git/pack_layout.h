@@ -9,10 +9,10 @@
 //    bytes stay below a share of the answer. Never trees or commits: clients check that what they
 //    got is closed;
 //  - else inflated and deflated anew, which is kept for the next answer (ReencodeStore).
-// A pack that is the answer exactly is sent as it is, its trailer known. Every delta's base comes
-// earlier in the answer (out of the order of numbers where a searched delta wants that), or is in
-// the same pack of ours, or is proved to be the client's. One thread; planner processes and tests
-// only. Format: gitformat-pack(5).
+// A pack that is the answer exactly is sent as it is, unread, its trailer known. Every delta's base
+// comes earlier in the answer (out of the order of numbers where a searched delta wants that), or
+// is in the same pack of ours, or is proved to be the client's. One thread; planner processes and
+// tests only. Format: gitformat-pack(5).
 
 #include <cstdint>
 #include <functional>
@@ -67,7 +67,9 @@ class PackLayout {
     bool as_stored = false;    // `first` is as stored: what follows it in the pack may join
   };
   const ObjectStore::StoredPack* whole_pack(const ObjectSet& objects) const;
-  io::Result<Recipe> send_whole(const ObjectStore::StoredPack& stored) const;
+  Recipe send_whole(const ObjectStore::StoredPack& stored) const;
+  // Whether a delta names its base by a distance, which not every client reads.
+  io::Result<bool> has_distances(const Pack& pack) const;
   io::Result<void> add_bases(ObjectSet& objects);
   io::Result<void> add_base(ObjectSet& objects, const ObjectSet& visible, ObjectNumber delta);
   bool stands_on_found(const ObjectSet& objects, ObjectNumber object) const;

@@ -5,6 +5,7 @@
 // extent. What arrives from a planner is decoded as hostile bytes: sums must match, extents must
 // lie within the files the request's repository has. Format of the pack: gitformat-pack(5).
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <optional>
@@ -37,6 +38,9 @@ struct RecipeCounts {
   std::uint32_t reused = 0;     // copied as stored
   std::uint32_t extra = 0;      // blobs sent beyond what was asked, as bases
   std::uint32_t reencoded = 0;  // deflated anew
+
+  // Sent with the whole pack they lie in, which nobody read: what git calls "pack-reused".
+  std::uint32_t pack_reused() const { return objects - std::min(objects, reused + reencoded); }
 };
 
 class Recipe {

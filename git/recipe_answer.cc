@@ -57,10 +57,11 @@ std::string opening_text(const RecipeCounts& counts) {
   return progress_packet("Enumerating objects: " + std::to_string(counts.objects) + ", done.\n");
 }
 std::string closing_text(const RecipeCounts& counts) {
-  return progress_packet(
-      "Total " + std::to_string(counts.objects) + " (delta " + std::to_string(counts.deltas) +
-      "), reused " + std::to_string(counts.reused) + " (delta " +
-      std::to_string(std::min(counts.deltas, counts.reused)) + "), pack-reused 0\n");
+  return progress_packet("Total " + std::to_string(counts.objects) + " (delta " +
+                         std::to_string(counts.deltas) + "), reused " +
+                         std::to_string(counts.reused) + " (delta " +
+                         std::to_string(std::min(counts.deltas, counts.reused)) +
+                         "), pack-reused " + std::to_string(counts.pack_reused()) + "\n");
 }
 
 std::array<std::uint8_t, kHeaderBytes> pack_header(std::uint32_t objects) {

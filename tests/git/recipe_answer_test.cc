@@ -219,12 +219,12 @@ TEST_F(RecipeAnswerTest, a_sha256_pack_is_hashed_with_it) {
 }
 
 TEST_F(RecipeAnswerTest, progress_speaks_as_git_does) {
-  const RecipeCounts counts{.objects = 70, .deltas = 30, .reused = 60};
+  const RecipeCounts counts{.objects = 70, .deltas = 30, .reused = 40, .reencoded = 10};
   const Recipe recipe = builder.finish(counts, std::nullopt);
   ASSERT_TRUE(send(recipe, SidebandKind::large, true).has_value());
   EXPECT_EQ(unpack(answer.text, true).bands[2],
             "Enumerating objects: 70, done.\n"
-            "Total 70 (delta 30), reused 60 (delta 30), pack-reused 0\n");
+            "Total 70 (delta 30), reused 40 (delta 30), pack-reused 20\n");
   ASSERT_TRUE(send(recipe, SidebandKind::large, false).has_value());
   EXPECT_EQ(unpack(answer.text, true).bands[2], "");
   EXPECT_EQ(answer.text.size(), framed_bytes(recipe, SidebandKind::large, false));

@@ -161,6 +161,7 @@ TEST_F(RepositoryViewTest, sends_a_pack_that_is_the_answer_as_it_is) {
   expect_objects(reply, reached("--all"));
   EXPECT_EQ(reply.recipe.pieces(), 1U);
   EXPECT_TRUE(reply.recipe.trailer().has_value());
+  EXPECT_EQ(reply.recipe.counts().pack_reused(), reply.recipe.counts().objects);
 }
 
 TEST_F(RepositoryViewTest, names_bases_for_clients_that_take_no_distances) {
