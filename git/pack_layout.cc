@@ -77,7 +77,7 @@ Recipe PackLayout::send_whole(const ObjectStore::StoredPack& stored) const {
   RecipeBuilder builder(store_.format());
   builder.add_extent(stored.file, kPackHeaderBytes,
                      pack.bytes().size() - kPackHeaderBytes - pack.trailer().size());
-  std::array<std::uint8_t, 32> trailer{};
+  PackTrailer trailer{};
   std::ranges::copy(pack.trailer(), trailer.begin());
   return builder.finish({.objects = pack.count()}, trailer);
 }

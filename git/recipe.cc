@@ -73,12 +73,25 @@ bool get_piece(std::string_view in, std::size_t& at, Place& place, RecipePiece& 
 
 }  // namespace
 
+void HashedTrailer::hashed(const PackTrailer& trailer) {
+  if (busy_.test_and_set(std::memory_order_acquire)) return;  // another tells; the next will do
+  if (!believed_.load(std::memory_order_relaxed)) {
+    if (told_ && trailer == trailer_) {
+      believed_.store(true, std::memory_order_release);
+    } else {
+      trailer_ = trailer;
+      told_ = true;
+    }
+  }
+  busy_.clear(std::memory_order_release);
+}
+
 std::uint32_t Recipe::pieces() const {
   return piece_count_;
 }
 
 std::size_t Recipe::memory_bytes() const {
-  return sizeof(*this) + pieces_.capacity() + literals_.capacity();
+  return sizeof(*this) + sizeof(HashedTrailer) + pieces_.capacity() + literals_.capacity();
 }
 
 std::span<const std::uint8_t> Recipe::literal(const RecipePiece& piece) const {
@@ -146,8 +159,7 @@ void RecipeBuilder::flush() {
   file_offset_ = last_.offset + last_.bytes;
 }
 
-Recipe RecipeBuilder::finish(const RecipeCounts& counts,
-                             std::optional<std::array<std::uint8_t, 32>> trailer) {
+Recipe RecipeBuilder::finish(const RecipeCounts& counts, std::optional<PackTrailer> trailer) {
   flush();
   last_.bytes = 0;
   recipe_.counts_ = counts;

@@ -7,7 +7,9 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -43,14 +45,36 @@ struct RecipeCounts {
   std::uint32_t pack_reused() const { return objects - std::min(objects, reused + reencoded); }
 };
 
+using PackTrailer = std::array<std::uint8_t, 32>;  // the first hash_bytes() count
+
+// The trailer of a recipe's pack as those who sent it have hashed it. It is believed once two of
+// them agree: one bad read of a disk must not become what everybody is sent. Shared by the loops;
+// nobody waits.
+class HashedTrailer {
+ public:
+  // Null: not believed yet.
+  const PackTrailer* believed() const {
+    return believed_.load(std::memory_order_acquire) ? &trailer_ : nullptr;
+  }
+  void hashed(const PackTrailer& trailer);
+
+ private:
+  std::atomic<bool> believed_{false};
+  std::atomic_flag busy_;
+  bool told_ = false;      // by one
+  PackTrailer trailer_{};  // does not change once it is believed
+};
+
 class Recipe {
  public:
   ObjectFormat format() const { return format_; }
   const RecipeCounts& counts() const { return counts_; }
   // Of the whole pack: header, pieces, trailer.
   std::uint64_t pack_bytes() const { return pack_bytes_; }
-  // What the pack ends with, where a file already ends with it; else hashed while it is sent.
-  const std::optional<std::array<std::uint8_t, 32>>& trailer() const { return trailer_; }
+  // What the pack ends with, where a file already ends with it.
+  const std::optional<PackTrailer>& trailer() const { return trailer_; }
+  // Else it is hashed while it is sent, until it is known here.
+  HashedTrailer& hashed_trailer() const { return *hashed_trailer_; }
   std::uint32_t pieces() const;
   std::size_t memory_bytes() const;
 
@@ -76,7 +100,8 @@ class Recipe {
   RecipeCounts counts_;
   std::uint64_t pack_bytes_ = 0;
   std::uint32_t piece_count_ = 0;
-  std::optional<std::array<std::uint8_t, 32>> trailer_;
+  std::optional<PackTrailer> trailer_;
+  std::shared_ptr<HashedTrailer> hashed_trailer_ = std::make_shared<HashedTrailer>();
   std::string pieces_;    // varints
   std::string literals_;  // in the order of use
 };
@@ -90,7 +115,7 @@ class RecipeBuilder {
   // What has been added so far, the 12 bytes of the pack header included.
   std::uint64_t offset() const { return offset_; }
   // `trailer`: known when the pieces are a whole file's content. Ends the builder.
-  Recipe finish(const RecipeCounts& counts, std::optional<std::array<std::uint8_t, 32>> trailer);
+  Recipe finish(const RecipeCounts& counts, std::optional<PackTrailer> trailer);
 
  private:
   void flush();

@@ -93,9 +93,14 @@ class RecipeReader {
         header_(pack_header(recipe.counts().objects)),
         literal_(header_) {
     take_memory(memory);
-    if (recipe.trailer()) return;
-    digest_.emplace(recipe.format() == ObjectFormat::sha1 ? io::StreamedDigest::Kind::sha1
-                                                          : io::StreamedDigest::Kind::sha256);
+    if (recipe.trailer()) {
+      trailer_ = *recipe.trailer();
+    } else if (const PackTrailer* const believed = recipe.hashed_trailer().believed()) {
+      trailer_ = *believed;
+    } else {
+      digest_.emplace(recipe.format() == ObjectFormat::sha1 ? io::StreamedDigest::Kind::sha1
+                                                            : io::StreamedDigest::Kind::sha256);
+    }
   }
   io::Task<io::Result<void>> send();
 
@@ -137,7 +142,7 @@ class RecipeReader {
   const std::array<std::uint8_t, kHeaderBytes> header_;
   std::span<const std::uint8_t> literal_;
   RecipePiece extent_;
-  std::array<std::uint8_t, 32> trailer_{};
+  PackTrailer trailer_{};
   bool trailer_begun_ = false;
   std::optional<io::StreamedDigest> digest_;
 
@@ -243,8 +248,7 @@ bool RecipeReader::advance() {
     hash_payload();
     trailer_ = digest_->finish();
     digest_.reset();
-  } else {
-    trailer_ = *recipe_.trailer();
+    recipe_.hashed_trailer().hashed(trailer_);
   }
   literal_ = std::span(trailer_).first(hash_bytes(recipe_.format()));
   return true;

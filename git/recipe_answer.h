@@ -1,9 +1,9 @@
 #pragma once
 // RecipeAnswer: turns a recipe into an answer's bytes on the loop: extents read through the loop's
-// backend (never by a mapping), framed as sideband packets in place, hashed on the way where the
-// trailer is not known, written in large pieces of whole packets; the next piece is read while one
-// is written. At most kRecipeAnswerBytesMax in memory an answer, from a budget that all share; once
-// it is spent kLeanRecipeAnswerBytesMax, and nothing is read ahead. A file that ends early or
+// backend (never by a mapping), framed as sideband packets in place, hashed on the way until the
+// recipe knows its trailer, written in large pieces of whole packets; the next piece is read while
+// one is written. At most kRecipeAnswerBytesMax in memory an answer, from a budget that all share;
+// once it is spent kLeanRecipeAnswerBytesMax, and nothing is read ahead. A file that ends early or
 // cannot be read ends the pack unfinished; one whose bytes have changed is found by the client, by
 // the trailer. Loop thread only. Formats: gitprotocol-v2(5) "output of fetch", gitprotocol-pack(5)
 // "Packfile Data".

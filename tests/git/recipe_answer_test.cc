@@ -57,6 +57,14 @@ class RecipeAnswerTest : public testing::Test {
     return test.run(send_recipe(answer, recipe, std::move(fd_of), sideband, progress, memory,
                                 io::StopToken(stop)));
   }
+  // A recipe that nobody has sent yet, so that it is hashed.
+  Recipe unsent(const Recipe& recipe) const {
+    std::string encoded;
+    encode_recipe(recipe, encoded);
+    std::vector<std::uint64_t> sizes;
+    for (const std::string& content : contents) sizes.push_back(content.size() * 64);
+    return *decode_recipe(encoded, sizes);
+  }
   // Sends it in every framing and compares with what was added.
   void expect_every_framing(const RecipeCounts& counts) {
     const Recipe recipe = builder.finish(counts, std::nullopt);
@@ -68,7 +76,7 @@ class RecipeAnswerTest : public testing::Test {
     io::ByteBudget spent("test_answers", 0);
     for (const auto sideband : {SidebandKind::large, SidebandKind::small, SidebandKind::none}) {
       for (io::ByteBudget* const memory : {static_cast<io::ByteBudget*>(nullptr), &spent}) {
-        ASSERT_TRUE(send(recipe, sideband, true, memory).has_value());
+        ASSERT_TRUE(send(unsent(recipe), sideband, true, memory).has_value());
         EXPECT_EQ(answer.text.size(), framed_bytes(recipe, sideband, true));
         EXPECT_LE(answer.largest,
                   memory == nullptr ? kRecipeAnswerBytesMax / 2 : kLeanRecipeAnswerBytesMax);
@@ -216,6 +224,27 @@ TEST_F(RecipeAnswerTest, a_sha256_pack_is_hashed_with_it) {
   const Recipe recipe = RecipeBuilder(ObjectFormat::sha256).finish({}, std::nullopt);
   ASSERT_TRUE(send(recipe, SidebandKind::none).has_value());
   EXPECT_EQ(answer.text.substr(12), io::as_text(io::sha256(answer.text.substr(0, 12))));
+}
+
+TEST_F(RecipeAnswerTest, a_trailer_that_two_have_hashed_is_believed) {
+  literal("something");
+  const Recipe recipe = builder.finish({.objects = 1}, std::nullopt);
+  HashedTrailer& trailer = recipe.hashed_trailer();
+  ASSERT_TRUE(send(recipe, SidebandKind::none).has_value());
+  EXPECT_EQ(trailer.believed(), nullptr);
+  ASSERT_TRUE(send(recipe, SidebandKind::none).has_value());
+  ASSERT_NE(trailer.believed(), nullptr);
+  EXPECT_EQ(io::as_text(std::span(*trailer.believed()).first(20)), answer.text.substr(21));
+}
+
+TEST_F(RecipeAnswerTest, a_believed_trailer_is_sent_without_hashing) {
+  literal("something");
+  const Recipe recipe = builder.finish({.objects = 1}, std::nullopt);
+  PackTrailer made_up{};
+  made_up.fill('x');
+  for (int teller = 0; teller < 2; ++teller) recipe.hashed_trailer().hashed(made_up);
+  ASSERT_TRUE(send(recipe, SidebandKind::none).has_value());
+  EXPECT_EQ(answer.text.substr(21), std::string(20, 'x'));
 }
 
 TEST_F(RecipeAnswerTest, progress_speaks_as_git_does) {

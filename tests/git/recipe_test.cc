@@ -72,6 +72,21 @@ TEST(Recipe, neighbours_become_one_and_nothing_is_no_piece) {
   EXPECT_EQ(recipe.trailer(), trailer);
 }
 
+TEST(Recipe, believes_a_trailer_once_two_agree_and_keeps_it) {
+  PackTrailer right{}, wrong{};
+  right.fill(1);
+  wrong.fill(2);
+  HashedTrailer trailer;
+  trailer.hashed(wrong);
+  trailer.hashed(right);
+  EXPECT_EQ(trailer.believed(), nullptr);
+  trailer.hashed(right);
+  ASSERT_NE(trailer.believed(), nullptr);
+  trailer.hashed(wrong);
+  trailer.hashed(wrong);
+  EXPECT_EQ(*trailer.believed(), right);
+}
+
 TEST(Recipe, an_empty_pack_is_a_header_and_a_trailer) {
   const Recipe recipe = RecipeBuilder(ObjectFormat::sha1).finish({}, std::nullopt);
   EXPECT_EQ(recipe.pack_bytes(), 32U);
