@@ -99,7 +99,7 @@ io::Result<void> CommitGraph::read(std::uint32_t position, Commit& commit) const
   const std::uint32_t row = position - layer.first;
   const std::size_t hash = hash_bytes(format_);
   const std::uint8_t* const bytes = layer.commits.data() + row * (hash + kRowBytesWithoutTree);
-  commit.tree = stored_id(bytes, format_);
+  commit.tree = ObjectId::from_bytes(bytes, format_);
   const std::uint32_t level_and_date = be32(bytes + hash + 8);
   commit.date_s = std::uint64_t{level_and_date & 3} << 32 | be32(bytes + hash + 12);
   commit.generation = level_and_date >> 2;

@@ -9,7 +9,6 @@
 namespace weir::git {
 namespace {
 
-constexpr unsigned kCommitsPerLook = 256;  // between two looks at the clock
 constexpr std::size_t kShallowTipsMax = 16;
 constexpr std::size_t kEdgesLookedAt = 2;  // for hints
 
@@ -113,9 +112,7 @@ io::Result<void> Painting::spread() {
     queued_.remove(commit);
     const bool owned = owned_.contains(commit);
     if (!owned) --wanted_only_;
-    if (++steps % kCommitsPerLook == 0 && limits_.expired && limits_.expired()) {
-      return io::fail(io::Errc::limit, "time of a walk");
-    }
+    if (limits_.over(steps)) return io::fail(io::Errc::limit, "time of a walk");
     const io::Result<std::vector<ObjectNumber>> parents = parents_of(commit);
     if (!parents) return std::unexpected(parents.error());
     for (const ObjectNumber parent : *parents) {
@@ -150,9 +147,7 @@ io::Result<bool> Painting::meet_owned(std::span<const ObjectNumber> wants) {
     if (!wanted_.contains(*tip) || meets.contains(*tip)) continue;  // no commit, or proved
     io::Result<void> stepped = step_to(*tip);
     while (stepped && !path.empty() && !meets.contains(*tip)) {
-      if (++steps % kCommitsPerLook == 0 && limits_.expired && limits_.expired()) {
-        return io::fail(io::Errc::limit, "time of a walk");
-      }
+      if (limits_.over(steps)) return io::fail(io::Errc::limit, "time of a walk");
       std::vector<ObjectNumber>& parents = path.back().parents;
       if (parents.empty()) {  // nothing behind it meets
         path.pop_back();

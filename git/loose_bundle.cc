@@ -6,6 +6,8 @@
 #include <cstring>
 #include <string_view>
 
+#include "git/name_search.h"
+
 namespace weir::git {
 namespace {
 
@@ -129,19 +131,7 @@ ObjectId LooseBundle::id_at(std::uint32_t position) const {
 
 std::optional<std::uint32_t> LooseBundle::find(const ObjectId& id) const {
   if (id.bytes != hash_bytes(format_)) return std::nullopt;
-  std::uint32_t first = 0;
-  std::uint32_t last = count_;
-  while (first < last) {
-    const std::uint32_t middle = first + (last - first) / 2;
-    const int order = std::memcmp(id.hash.data(), row_at(middle), id.bytes);
-    if (order == 0) return middle;
-    if (order < 0) {
-      last = middle;
-    } else {
-      first = middle + 1;
-    }
-  }
-  return std::nullopt;
+  return find_name(id, 0, count_, [this](std::uint32_t position) { return row_at(position); });
 }
 
 io::Result<LooseBundle::Head> LooseBundle::head_at(std::uint32_t position,

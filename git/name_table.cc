@@ -3,15 +3,9 @@
 #include <cstring>
 
 #include "git/big_endian.h"
+#include "git/name_search.h"
 
 namespace weir::git {
-
-ObjectId stored_id(const std::uint8_t* bytes, ObjectFormat format) {
-  ObjectId id;
-  id.bytes = static_cast<std::uint8_t>(hash_bytes(format));
-  std::memcpy(id.hash.data(), bytes, id.bytes);
-  return id;
-}
 
 io::Result<NameTable> NameTable::open(std::span<const std::uint8_t> fan_out,
                                       std::span<const std::uint8_t> names, ObjectFormat format) {
@@ -37,19 +31,10 @@ std::optional<std::uint32_t> NameTable::find(const ObjectId& id) const {
   const std::size_t width = hash_bytes(format_);
   if (id.bytes != width || count_ == 0) return std::nullopt;
   const std::size_t first = id.hash[0];
-  std::uint32_t low = first == 0 ? 0 : be32(fan_out_.data() + (first - 1) * 4);
-  std::uint32_t high = be32(fan_out_.data() + first * 4);
-  while (low < high) {
-    const std::uint32_t middle = low + (high - low) / 2;
-    const int order = std::memcmp(id.hash.data(), names_.data() + middle * width, width);
-    if (order == 0) return middle;
-    if (order < 0) {
-      high = middle;
-    } else {
-      low = middle + 1;
-    }
-  }
-  return std::nullopt;
+  const std::uint32_t low = first == 0 ? 0 : be32(fan_out_.data() + (first - 1) * 4);
+  const std::uint32_t high = be32(fan_out_.data() + first * 4);
+  return find_name(id, low, high,
+                   [&](std::uint32_t position) { return names_.data() + position * width; });
 }
 
 bool NameTable::in_order() const {
@@ -65,7 +50,7 @@ bool NameTable::in_order() const {
 }
 
 ObjectId NameTable::id_at(std::uint32_t position) const {
-  return stored_id(names_.data() + position * hash_bytes(format_), format_);
+  return ObjectId::from_bytes(names_.data() + position * hash_bytes(format_), format_);
 }
 
 }  // namespace weir::git

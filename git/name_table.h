@@ -37,7 +37,4 @@ class NameTable {
   std::uint32_t count_ = 0;
 };
 
-// The name that is stored there.
-ObjectId stored_id(const std::uint8_t* bytes, ObjectFormat format);
-
 }  // namespace weir::git

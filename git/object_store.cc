@@ -2,9 +2,10 @@
 
 #include <algorithm>
 #include <cstring>
-#include <limits>
 #include <tuple>
 #include <utility>
+
+#include "io/byte_channel.h"
 
 namespace weir::git {
 namespace {
@@ -23,7 +24,7 @@ std::span<const std::uint8_t> bytes_of(const std::vector<MappedRepositoryFile>& 
   return {};
 }
 
-ObjectId empty_tree(ObjectFormat format) {
+ObjectId empty_tree_of(ObjectFormat format) {
   return *ObjectId::from_hex(
       format == ObjectFormat::sha1
           ? "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
@@ -33,11 +34,10 @@ ObjectId empty_tree(ObjectFormat format) {
 std::span<std::uint8_t> writable(std::string& text) {
   return {reinterpret_cast<std::uint8_t*>(text.data()), text.size()};
 }
-std::span<const std::uint8_t> readable(const std::string& text) {
-  return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
-}
-
 }  // namespace
+
+ObjectStore::ObjectStore(ObjectFormat format)
+    : format_(format), empty_tree_(empty_tree_of(format)), found_(kFoundSlots) {}
 
 io::Result<std::unique_ptr<ObjectStore>> ObjectStore::open(
     const std::vector<MappedRepositoryFile>& files, ObjectFormat format) {
@@ -136,7 +136,7 @@ std::optional<ObjectNumber> ObjectStore::look_up(const ObjectId& id) const {
   for (const Loose& loose : loose_) {
     if (const std::optional<std::uint32_t> at = loose.bundle.find(id)) return loose.first + *at;
   }
-  if (id == empty_tree(format_)) return count_ - 1;
+  if (id == empty_tree_) return count_ - 1;
   return std::nullopt;
 }
 
@@ -164,7 +164,7 @@ ObjectId ObjectStore::id(ObjectNumber number) const {
   const Place at = place(number);
   if (at.stored != nullptr) return at.stored->pack->id_at(at.rank);
   const Loose* const loose = loose_of(number);
-  return loose != nullptr ? loose->bundle.id_at(number - loose->first) : empty_tree(format_);
+  return loose != nullptr ? loose->bundle.id_at(number - loose->first) : empty_tree_;
 }
 
 ObjectNumber ObjectStore::canonical(ObjectNumber number) const {
@@ -240,11 +240,11 @@ io::Result<ObjectContent> ObjectStore::read_packed(const StoredPack& stored, std
     const io::Result<std::size_t> inflated = inflater_.inflate(
         pack.bytes().subspan(entry.data_offset(), entry.data_bytes()), writable(delta));
     if (!inflated) return std::unexpected(inflated.error());
-    const std::optional<DeltaSizes> sizes = delta_sizes(readable(delta));
+    const std::optional<DeltaSizes> sizes = delta_sizes(io::as_bytes(delta));
     if (!sizes) return io::fail(io::Errc::corrupt, "delta");
     if (sizes->result > kContentBytesMax) return io::fail(io::Errc::limit, "size of an object");
     std::string content(sizes->result, '\0');
-    if (!apply_delta(readable(*base.bytes), readable(delta), writable(content))) {
+    if (!apply_delta(io::as_bytes(*base.bytes), io::as_bytes(delta), writable(content))) {
       return io::fail(io::Errc::corrupt, "delta");
     }
     base.bytes = std::make_shared<const std::string>(std::move(content));

@@ -82,7 +82,7 @@ class ObjectStore {
     LooseBundle bundle;
     ObjectNumber first = 0;
   };
-  explicit ObjectStore(ObjectFormat format) : format_(format), found_(kFoundSlots) {}
+  explicit ObjectStore(ObjectFormat format);
   io::Result<void> open_packs(const std::vector<MappedRepositoryFile>& files);
   io::Result<void> open_loose(const std::vector<MappedRepositoryFile>& files);
   io::Result<ObjectNumber> take_numbers(std::uint32_t objects);
@@ -94,6 +94,7 @@ class ObjectStore {
   void keep(ObjectNumber number, const ObjectContent& content);
 
   ObjectFormat format_;
+  ObjectId empty_tree_;
   std::uint32_t count_ = 0;
   std::vector<StoredPack> packs_;
   std::vector<CoveredPacks> covered_;

@@ -12,8 +12,6 @@ namespace {
 
 constexpr std::uint32_t kPackMagic = 0x5041434b;  // "PACK"
 constexpr std::size_t kReverseIndexHeaderBytes = 12;
-constexpr std::uint8_t kOffsetDelta = 6;
-constexpr std::uint8_t kNameDelta = 7;
 // Entries read one by one, as a share of a pack, before the table is worth its pass.
 constexpr std::uint32_t kTablePaysShare = 16;
 // Enough of a delta for its two sizes.
@@ -169,7 +167,7 @@ bool Pack::read_base(std::uint8_t kind, std::uint32_t rank, PackEntry& entry) co
   const auto reference =
       bytes_.subspan(entry.offset + entry.header_bytes, entry.bytes - entry.header_bytes);
   std::optional<std::uint32_t> base;
-  if (kind == kOffsetDelta) {
+  if (kind == kOfsDelta) {
     std::uint64_t distance = 0;
     entry.reference_bytes = read_distance(reference, distance);
     if (entry.reference_bytes == 0) return false;
@@ -193,7 +191,7 @@ io::Result<PackEntry> Pack::entry_at(std::uint32_t rank) const {
   const std::uint8_t kind = read_header(bytes_.subspan(entry.offset, entry.bytes), entry);
   if (kind >= 1 && kind <= 4) {
     entry.type = static_cast<ObjectType>(kind);
-  } else if ((kind != kOffsetDelta && kind != kNameDelta) || !read_base(kind, rank, entry)) {
+  } else if ((kind != kOfsDelta && kind != kRefDelta) || !read_base(kind, rank, entry)) {
     return io::fail(io::Errc::corrupt, "entry of a pack");
   }
   if (entry.size > inflated_bytes_max(entry.data_bytes())) {

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "git/big_endian.h"
+#include "git/name_search.h"
 
 namespace weir::git {
 namespace {
@@ -66,19 +67,9 @@ std::optional<std::uint32_t> PackIndex::find(const ObjectId& id) const {
   if (id.bytes != hash_bytes(format_)) return std::nullopt;
   const std::uint8_t* const fan_out = file_.data() + header_bytes(version_);
   const std::size_t first_byte = id.hash[0];
-  std::uint32_t first = first_byte == 0 ? 0 : be32(fan_out + 4 * (first_byte - 1));
-  std::uint32_t last = be32(fan_out + 4 * first_byte);
-  while (first < last) {
-    const std::uint32_t middle = first + (last - first) / 2;
-    const int order = std::memcmp(id.hash.data(), name_at(middle), id.bytes);
-    if (order == 0) return middle;
-    if (order < 0) {
-      last = middle;
-    } else {
-      first = middle + 1;
-    }
-  }
-  return std::nullopt;
+  const std::uint32_t first = first_byte == 0 ? 0 : be32(fan_out + 4 * (first_byte - 1));
+  const std::uint32_t last = be32(fan_out + 4 * first_byte);
+  return find_name(id, first, last, [this](std::uint32_t position) { return name_at(position); });
 }
 
 ObjectId PackIndex::id_at(std::uint32_t position) const {

@@ -2,15 +2,12 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 #include <utility>
+
+#include "io/byte_channel.h"
 
 namespace weir::git {
 namespace {
-
-std::span<const std::uint8_t> readable(const std::string& text) {
-  return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
-}
 
 // gitformat-pack(5): the distance back to a base, most significant digit first, each digit but the
 // last one more than it says.
@@ -218,7 +215,7 @@ io::Result<void> PackLayout::place_delta(RecipeBuilder& builder, const ObjectSet
   append_reference(header, base, here, base_offset);
   note(number, here, false);
   ++counts_.reused;
-  builder.add_literal(readable(header));
+  builder.add_literal(io::as_bytes(header));
   builder.add_extent(at.stored->file, entry->data_offset(), entry->data_bytes());
   return {};
 }
@@ -285,7 +282,7 @@ io::Result<void> PackLayout::look_at_clock() const {
 io::Result<void> PackLayout::add_literal(RecipeBuilder& builder, const std::string& bytes) {
   literal_bytes_ += bytes.size();
   if (literal_bytes_ > kLayoutLiteralBytesMax) return io::fail(io::Errc::limit, "literals");
-  builder.add_literal(readable(bytes));
+  builder.add_literal(io::as_bytes(bytes));
   return {};
 }
 

@@ -1,7 +1,6 @@
 #include "git/path_hints.h"
 
 #include <algorithm>
-#include <cstring>
 #include <functional>
 #include <utility>
 
@@ -64,10 +63,8 @@ io::Result<void> PathHints::look_at_client(ObjectStore& store, ObjectNumber root
       if (entry.kind == TreeEntryKind::submodule) continue;
       const Path here = find(path, entry.name);
       if (here == kNoPath) continue;
-      ObjectId id;
-      id.bytes = static_cast<std::uint8_t>(hash_bytes(store.format()));
-      std::memcpy(id.hash.data(), entry.hash, id.bytes);
-      const std::optional<ObjectNumber> object = store.find(id);
+      const std::optional<ObjectNumber> object =
+          store.find(ObjectId::from_bytes(entry.hash, store.format()));
       if (!object) continue;
       // So each path is looked at once a tree of the client, whatever a tree repeats.
       if (!add_client(here, *object)) continue;

@@ -1,7 +1,6 @@
 #include "git/reachability.h"
 
 #include <algorithm>
-#include <cstring>
 #include <queue>
 #include <set>
 #include <utility>
@@ -10,15 +9,6 @@
 
 namespace weir::git {
 namespace {
-
-constexpr unsigned kStepsPerLook = 256;  // between two looks at the clock
-
-ObjectId id_from(const std::uint8_t* hash, ObjectFormat format) {
-  ObjectId id;
-  id.bytes = static_cast<std::uint8_t>(hash_bytes(format));
-  std::memcpy(id.hash.data(), hash, id.bytes);
-  return id;
-}
 
 // The commit-graph of a store's objects: one file, or the chain in its order.
 std::vector<std::span<const std::uint8_t>> graph_files(
@@ -131,9 +121,7 @@ io::Result<void> Reachability::walk_commits(std::vector<ObjectNumber> pending, O
     if (*added) continue;
     into.add(number);
     fresh.push_back(number);
-    if (++steps % kStepsPerLook == 0 && limits.expired && limits.expired()) {
-      return io::fail(io::Errc::limit, "time of a walk");
-    }
+    if (limits.over(steps)) return io::fail(io::Errc::limit, "time of a walk");
     io::Result<void> read = read_commit(number, commit);
     if (!read) return read;
     const std::vector<ObjectId> parents = std::move(commit.parents);
@@ -160,10 +148,8 @@ io::Result<void> Reachability::add_tree(ObjectNumber root, ObjectSet& into,
   while (!pending.empty()) {
     const auto [number, path] = pending.back();
     pending.pop_back();
-    if (++trees_read_ > limits.trees_max) return io::fail(io::Errc::limit, "trees of a walk");
-    if (trees_read_ % kStepsPerLook == 0 && limits.expired && limits.expired()) {
-      return io::fail(io::Errc::limit, "time of a walk");
-    }
+    if (trees_read_ >= limits.trees_max) return io::fail(io::Errc::limit, "trees of a walk");
+    if (limits.over(trees_read_)) return io::fail(io::Errc::limit, "time of a walk");
     const io::Result<ObjectContent> content = store_.read(number);
     if (!content) return std::unexpected(content.error());
     if (content->type != ObjectType::tree) return io::fail(io::Errc::corrupt, "not a tree");
@@ -171,7 +157,8 @@ io::Result<void> Reachability::add_tree(ObjectNumber root, ObjectSet& into,
     TreeEntry entry;
     while (reader.next(entry)) {
       if (entry.kind == TreeEntryKind::submodule) continue;
-      const io::Result<ObjectNumber> child = number_of(id_from(entry.hash, store_.format()));
+      const io::Result<ObjectNumber> child =
+          number_of(ObjectId::from_bytes(entry.hash, store_.format()));
       if (!child) return std::unexpected(child.error());
       if (!into.insert(*child)) continue;
       PathHints::Path here = PathHints::kNoPath;

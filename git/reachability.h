@@ -23,8 +23,8 @@
 namespace weir::git {
 
 struct WalkLimits {
-  std::uint64_t trees_max = 20'000'000;  // read
-  std::function<bool()> expired;         // asked now and then: the plan's time is over
+  unsigned trees_max = 20'000'000;  // read
+  std::function<bool()> expired;    // asked now and then: the plan's time is over
 
   // Looks at the clock every 256th step.
   bool over(unsigned& steps) const { return ++steps % 256 == 0 && expired && expired(); }
@@ -79,7 +79,7 @@ class Reachability {
   std::vector<CommitGraph> graphs_;  // of each store that has one
   CommitGraph::Commit graph_commit_;
   ObjectId missing_;
-  std::uint64_t trees_read_ = 0;
+  unsigned trees_read_ = 0;
 };
 
 }  // namespace weir::git

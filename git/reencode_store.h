@@ -18,9 +18,7 @@ namespace weir::git {
 inline constexpr std::uint64_t kReencodedBytesMax = 64UL * 1024 * 1024;
 inline constexpr ObjectNumber kNoObject = 0xffffffff;
 
-// What the type bits of a pack entry's header say of deltas; of whole objects, ObjectType.
-inline constexpr unsigned kOfsDelta = 6;
-inline constexpr unsigned kRefDelta = 7;
+// Where a pack entry's header has its type: of an object, kOfsDelta or kRefDelta.
 inline constexpr unsigned kEntryTypeShift = 4;
 void append_entry_header(std::string& out, unsigned type, std::uint64_t size);
 

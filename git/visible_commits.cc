@@ -1,11 +1,7 @@
 #include "git/visible_commits.h"
 
 namespace weir::git {
-namespace {
-
-constexpr unsigned kCommitsPerLook = 256;  // between two looks at the clock
-
-}  // namespace
+namespace {}  // namespace
 
 io::Result<VisibleCommits> VisibleCommits::start(ObjectStore& store, Reachability& reach,
                                                  std::span<const ObjectNumber> tips,
@@ -32,9 +28,7 @@ io::Result<void> VisibleCommits::know_back_to(std::uint64_t date_s, const WalkLi
   Reachability::Commit commit;
   unsigned steps = 0;
   while (!queue_.empty() && queue_.top().first >= date_s) {
-    if (++steps % kCommitsPerLook == 0 && limits.expired && limits.expired()) {
-      return io::fail(io::Errc::limit, "time of a walk");
-    }
+    if (limits.over(steps)) return io::fail(io::Errc::limit, "time of a walk");
     const ObjectNumber number = queue_.top().second;
     io::Result<void> read = reach_->read_commit(number, commit);
     if (!read) return read;

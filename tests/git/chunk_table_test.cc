@@ -90,7 +90,8 @@ std::string name(std::uint8_t first, char rest) {
   return std::string(1, static_cast<char>(first)) + std::string(19, rest);
 }
 ObjectId id_of(const std::string& stored) {
-  return stored_id(reinterpret_cast<const std::uint8_t*>(stored.data()), ObjectFormat::sha1);
+  return ObjectId::from_bytes(reinterpret_cast<const std::uint8_t*>(stored.data()),
+                              ObjectFormat::sha1);
 }
 
 TEST(NameTable, finds_what_is_there_and_nothing_else) {
