@@ -22,8 +22,6 @@ std::string_view reason_name(FallbackReason reason) {
       return "budget";
     case FallbackReason::planner:
       return "planner";
-    case FallbackReason::want:
-      return "want";
   }
   return "";
 }

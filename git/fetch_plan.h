@@ -64,7 +64,6 @@ enum class PlanStatus : std::uint8_t {
   negotiating,  // `common` is all there is to say: the client is to send more haves
   fallback,     // git can answer it: `reason` says why we do not
   missing,      // an object is not in the files: they may be old; else git finds the words
-  refused,      // a want that the tips do not reach: `refused_want`
   failed,
 };
 
@@ -79,16 +78,14 @@ enum class FallbackReason : std::uint8_t {
   corrupt,      // something did not hold together: git may know better, or says so
   budget,       // more objects, bytes or time than one plan may take
   planner,      // no planner could be had, or it failed
-  want,         // one that the tips do not reach: they have just moved, or any may be had
 };
-inline constexpr std::size_t kFallbackReasons = 10;
+inline constexpr std::size_t kFallbackReasons = 9;
 std::string_view reason_name(FallbackReason reason);
 
 struct PlanReply {
   PlanStatus status = PlanStatus::failed;
   FallbackReason reason = FallbackReason::none;
   std::string problem;  // for logs
-  ObjectId refused_want;
   Recipe recipe;
   std::vector<ObjectId> shallow;
   std::vector<ObjectId> unshallow;  // in the order of the request

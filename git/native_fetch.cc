@@ -231,9 +231,6 @@ FallbackReason NativeFetch::reason_of(const PlanReply& reply) {
       return reply.reason == FallbackReason::none ? FallbackReason::planner : reply.reason;
     case PlanStatus::missing:
       return FallbackReason::corrupt;
-    case PlanStatus::refused:
-      problem_ = reply.refused_want.to_hex();
-      return FallbackReason::want;
     case PlanStatus::failed:
       break;
   }

@@ -81,10 +81,9 @@ template <typename Codec, Is<PlannerReply> Reply>
 void codec_fields(Codec& codec, Reply& reply) {
   auto& [answer, id, view, memory_bytes, plan] = reply;
   // The recipe comes last, in its own form.
-  auto& [status, reason, problem, refused_want, recipe, shallow, unshallow, common, ready, cpu_us] =
-      plan;
-  each(codec, answer, id, view, memory_bytes, status, reason, problem, refused_want, shallow,
-       unshallow, common, ready, cpu_us);
+  auto& [status, reason, problem, recipe, shallow, unshallow, common, ready, cpu_us] = plan;
+  each(codec, answer, id, view, memory_bytes, status, reason, problem, shallow, unshallow, common,
+       ready, cpu_us);
 }
 
 namespace {

@@ -212,7 +212,7 @@ class Judge:
         graph, visible = self.subject.graph, self.subject.visible
         bad = [name_of for name_of in request.wants if name_of not in visible]
         for_git = self.made.features & FOR_GIT
-        expect(status in ("planned", "negotiating", "fallback", "missing", "refused"), f"answer: {answer}")
+        expect(status in ("planned", "negotiating", "fallback", "missing"), f"answer: {answer}")
         if "damaged" in self.made.features:
             return Verdict(f"{status}, damaged")
         if status == "fallback":
@@ -223,9 +223,6 @@ class Judge:
         expect(not for_git, f"{status}, though git must answer for this repository")
         if status == "missing":
             expect(any(name_of not in graph.kinds for name_of in bad), "missing, though all wants are there")
-            return Verdict(status)
-        if status == "refused":
-            expect(rest in bad, "refused, though the want is visible")
             return Verdict(status)
         self.judge_common(request, status, said)
         if status == "negotiating":

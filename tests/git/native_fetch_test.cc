@@ -308,7 +308,6 @@ TEST_F(NativeFetchTest, what_is_not_planned_is_gits_and_counted_by_reason) {
            {PlanStatus::fallback, FallbackReason::budget, "budget"},
            {PlanStatus::fallback, FallbackReason::none, "planner"},
            {PlanStatus::missing, FallbackReason::none, "corrupt"},
-           {PlanStatus::refused, FallbackReason::none, "want"},
            {PlanStatus::failed, FallbackReason::none, "planner"},
        }) {
     fall_back(row.status, row.reason);

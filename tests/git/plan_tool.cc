@@ -5,10 +5,11 @@
 // usage: plan_tool GIT_DIR TIPS_FILE [sha1|sha256] < REQUESTS
 // TIPS_FILE: lines "<hex>" (a visible tip) or "tag <hex> <peeled hex>". A request is one line of
 // words:
-//   want HEX | have HEX | shallow HEX | depth N | filter SPEC | thin | ofs | include-tag | level N
-//   | out PATH
-// Answers, one line each: "planned objects=N bytes=N extra=N reencoded=N pieces=N cpu_us=N
-// shallow=HEX,..." or "fallback REASON", "missing", "refused HEX", "failed TEXT".
+//   want HEX | have HEX | shallow HEX | depth N | filter SPEC | thin | ofs | include-tag |
+//   more (haves will come) | level N | out PATH
+// Answers, one line each: "planned objects=N bytes=N extra=N reencoded=N pieces=N recipe_bytes=N
+// cpu_us=N shallow=HEX,... unshallow=HEX,...", "negotiating", "fallback REASON", "missing" or
+// "failed TEXT"; with haves, or without a pack, then "common=HEX,... ready=0|1".
 
 #include <sys/resource.h>
 
@@ -144,9 +145,6 @@ std::string answer(RepositoryView& view, const RepositoryFiles& files, const Vis
       break;
     case PlanStatus::missing:
       text << "missing";
-      break;
-    case PlanStatus::refused:
-      text << "refused " << reply.refused_want.to_hex();
       break;
     case PlanStatus::failed:
       text << "failed " << reply.problem;

@@ -175,7 +175,6 @@ class PlannerPoolTest : public testing::Test {
     }
     return reply.status == PlanStatus::planned   ? "planned"
            : reply.status == PlanStatus::missing ? "missing"
-           : reply.status == PlanStatus::refused ? "refused"
                                                  : "other";
   }
   // The names of what a plan sends, as git reads them.
