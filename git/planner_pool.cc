@@ -34,6 +34,9 @@ struct Counters {
       io::Metrics::instance().gauge("weir_planner_plans_in_flight", "", "Plans being made");
   io::Gauge waiting =
       io::Metrics::instance().gauge("weir_planner_waiting", "", "Plans that wait for a planner");
+  io::Histogram cpu = io::Metrics::instance().histogram(
+      "weir_planner_cpu_seconds", "", "Processor time of a plan, as its planner says",
+      std::chrono::microseconds(32));
 };
 
 const Counters& counters() {
@@ -304,8 +307,13 @@ io::Task<io::Result<Planned>> PlannerPool::Impl::ask(Call& call, Entry entry,
     question.time_ms_max = static_cast<std::uint32_t>(std::max<std::int64_t>(
         1, std::chrono::duration_cast<std::chrono::milliseconds>(end - loop.now()).count()));
     if (attempt > 0) counters().retries.add();
+    const io::Instant asked = loop.now();
     auto reply = co_await planner.ask(question, stop, {end + kOverrunGrace});
     if (reply) {
+      // It has one thread: more than the time that passed is not to be believed.
+      const auto wall = std::chrono::duration_cast<std::chrono::microseconds>(loop.now() - asked);
+      const auto us = std::min(reply->plan.cpu_us, static_cast<std::uint64_t>(wall.count()));
+      counters().cpu.observe(std::chrono::microseconds(us));
       auto kept = held(recipes_held, std::move(reply->plan));
       if (!kept) co_return fallback(FallbackReason::budget, "too many bytes of recipes are held");
       const bool large = kept->recipe.memory_bytes() > kFreedHereBytesMax;

@@ -222,6 +222,14 @@ TEST_F(PlannerPoolTest, plans_what_git_reads_and_keeps_its_planner_and_its_files
   EXPECT_EQ(counted("weir_planner_deaths_total"), deaths);
 }
 
+TEST_F(PlannerPoolTest, counts_the_time_of_each_plan) {
+  const std::string commit = grow("one");
+  start();
+  const std::int64_t before = counted("weir_planner_cpu_seconds");
+  EXPECT_EQ(status(plan(want(commit))), "planned");
+  EXPECT_EQ(counted("weir_planner_cpu_seconds"), before + 1);
+}
+
 TEST_F(PlannerPoolTest, an_empty_repository_misses_everything) {
   start();
   EXPECT_EQ(status(plan(want(std::string(40, 'a')))), "missing");
