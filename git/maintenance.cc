@@ -5,12 +5,14 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/statfs.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <charconv>
 #include <chrono>
@@ -234,6 +236,18 @@ StepResult Run::step(MaintenanceStep step, const RepositoryLayout& layout) {
 
 }  // namespace
 
+bool keeps_order_of_names(std::uint64_t magic) {
+  constexpr std::array<std::uint64_t, 6> kOrdered = {
+      0xef53,      // ext4
+      0x58465342,  // xfs
+      0x9123683e,  // btrfs
+      0x2fc12fc1,  // zfs
+      0x794c7630,  // overlayfs: as what lies under it, a local disk of a container's host
+      0x01021994,  // tmpfs: nothing of it is there after a power cut
+  };
+  return std::ranges::find(kOrdered, magic) != kOrdered.end();
+}
+
 io::Result<MaintenanceReport> maintain(const Repository& repository,
                                        const MaintenanceOptions& options) {
   MaintenanceReport report;
@@ -248,6 +262,16 @@ io::Result<MaintenanceReport> maintain(const Repository& repository,
   report.plan = plan_maintenance(report.before, options.thresholds);
   if (options.dry_run) return report;
   if (report.plan.steps.empty() && report.before.temporary_files.empty()) return report;
+
+  struct statfs disk{};
+  const bool ordered = ::statfs(repository.common_dir.c_str(), &disk) == 0 &&
+                       keeps_order_of_names(static_cast<std::uint32_t>(disk.f_type));
+  if (!options.on_any_file_system && !ordered) {
+    report.skipped =
+        "its file system may keep names in any order: a power cut could take packs that git "
+        "replaces; weir maintain repacks there when it is asked to by hand";
+    return report;
+  }
 
   MaintenanceLock lock;
   report.skipped = lock.take(repository);

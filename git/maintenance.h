@@ -19,6 +19,9 @@ struct MaintenanceOptions {
   std::string git_path = "/usr/bin/git";
   MaintenanceThresholds thresholds;
   bool dry_run = false;
+  // git replaces packs by a rename and deletions without a sync of the folder between. Without
+  // this, that is not done where a power cut could keep the deletions alone.
+  bool on_any_file_system = false;
   // Whether another repository borrows objects from a folder of objects: then nothing of it is
   // deleted. Asked before a step that deletes; unset: nobody borrows.
   std::function<bool(const std::string&)> borrowed_from;
@@ -42,6 +45,9 @@ struct MaintenanceReport {
 
 io::Result<MaintenanceReport> maintain(const Repository& repository,
                                        const MaintenanceOptions& options);
+// Of a file system's magic number (statfs(2)): whether after a power cut no name is there that came
+// after one that is not.
+bool keeps_order_of_names(std::uint64_t magic);
 // Lowers the calling process to the idle class of processor and disk, with all that it starts.
 void become_idle();
 

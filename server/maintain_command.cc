@@ -64,9 +64,14 @@ void say(const std::string& line) {
 // As server/maintenance_job.cc reads it.
 bool maintain_briefly(const git::Repository& repository, const git::MaintenanceOptions& options) {
   const auto report = git::maintain(repository, options);
-  if (!report) return false;
+  if (!report) {
+    say("none failed");
+    say(to_string(report.error()));
+    return false;
+  }
   if (!report->skipped.empty()) {
     say("none skipped");
+    say(report->skipped);
   } else if (report->results.empty()) {
     say("none not_due");
   }
@@ -122,6 +127,7 @@ int maintain_command(const MaintainOptions& options, const std::vector<std::stri
   git::MaintenanceOptions git_options;
   git_options.git_path = options.git_path;
   git_options.dry_run = options.dry_run;
+  git_options.on_any_file_system = !options.brief;  // by hand
   git_options.borrowed_from = [&borrowed](const std::string& objects) {
     return borrowed.has(objects);
   };

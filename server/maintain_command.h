@@ -13,7 +13,7 @@ struct MaintainOptions {
   std::string root;
   std::string git_path;
   bool dry_run = false;
-  bool brief = false;  // for the server: a line "<step> <result>" for each step, else "none <why>"
+  bool brief = false;  // for the server: lines "<step> <result>", or "none <result>", each with why
 };
 
 // `names`: "<tenant>/<path>"; none: all below the root.

@@ -4,6 +4,8 @@
 
 #include <functional>
 
+#include "git/maintenance.h"
+
 namespace weir::git {
 namespace {
 
@@ -215,6 +217,16 @@ TEST(MaintenancePlan, describes_a_layout_in_a_line) {
   EXPECT_EQ(describe(layout),
             "10000 objects in 1 pack (4.0 MiB), 0 loose; core pack of 10000; 7 unreachable "
             "(2.0 KiB); bitmap of one pack; commit-graph");
+}
+
+TEST(Maintenance, knows_where_a_power_cut_could_take_what_git_replaces) {
+  for (const std::uint64_t ordered : {0xef53UL, 0x58465342UL, 0x9123683eUL, 0x01021994UL}) {
+    EXPECT_TRUE(keeps_order_of_names(ordered)) << std::hex << ordered;
+  }
+  // NFS, FUSE, SMB, none.
+  for (const std::uint64_t other : {0x6969UL, 0x65735546UL, 0xff534d42UL, 0UL}) {
+    EXPECT_FALSE(keeps_order_of_names(other)) << std::hex << other;
+  }
 }
 
 }  // namespace
