@@ -1,8 +1,8 @@
 // serve_upload_pack: answers POST git-upload-pack. Natively what needs no objects (probes, ls-refs,
 // refusals); from plans what can be planned (native_fetch.h); by `git upload-pack` in a slot what
-// is left. Whatever a client wants that it was not told
-// of is checked first, because git itself does not check it in protocol v2. Formats:
-// gitprotocol-v2(5), gitprotocol-pack(5), gitprotocol-http(5).
+// is left. Whatever a client wants that it was not told of is checked first, because git itself
+// does not check it in protocol v2. Formats: gitprotocol-v2(5), gitprotocol-pack(5),
+// gitprotocol-http(5).
 
 #include <signal.h>
 
